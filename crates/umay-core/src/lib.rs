@@ -1,0 +1,8 @@
+//! Umay's pure part: what can be said without a socket, a clock or a runtime.
+//!
+//! Time and randomness come in as arguments, bytes come in as slices. Everything here is
+//! testable in memory, and fuzz targets link only this crate and `umay-h1`.
+
+pub mod message;
+pub mod model;
+pub mod reason;

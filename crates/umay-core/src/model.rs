@@ -1,0 +1,564 @@
+//! The validated configuration: what the rest of Umay builds from.
+//!
+//! A [`Model`] comes only out of [`crate::config`] (or a test): names are resolved, files are named
+//! but not read, every default is filled in. It holds no sockets and no parsed certificates.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// The name of a listener, route or upstream.
+pub type Name = String;
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// Worker threads; `None` means one per core.
+    pub workers: Option<usize>,
+    /// Where the admin listener binds; `None` is `off`.
+    pub admin: Option<SocketAddr>,
+    /// The access log and the event log.
+    pub log: Log,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// Caps.
+    pub limits: Limits,
+    /// Listeners by name.
+    pub listeners: BTreeMap<Name, Listener>,
+    /// Routes, in the order of the document (order only breaks ties, see [`crate::route`]).
+    pub routes: Vec<Route>,
+    /// Upstreams by name; inline ones are named after their route.
+    pub upstreams: BTreeMap<Name, Upstream>,
+}
+
+/// Where logs go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The access log.
+    pub access: AccessLog,
+    /// Filter of the event log in `tracing`'s syntax; default `info`.
+    pub level: String,
+}
+
+/// Where the access log goes. Default: standard output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// `off`.
+    Off,
+    /// `stdout`.
+    Stdout,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// Deadlines. All but `connect`, `handshake`, `header` and `drain` are by progress: each byte that moves starts them anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TLS handshake with a client, whole. Default 10 s.
+    pub handshake: Duration,
+    /// A request head, from its first byte to its last. Default 15 s.
+    pub header: Duration,
+    /// A request or response body, between two reads. Default 60 s.
+    pub body: Duration,
+    /// Between two successful writes to a peer that has stopped taking. Default 60 s.
+    pub send: Duration,
+    /// An idle client connection, until the first byte of a request. Default 75 s.
+    pub keep_alive: Duration,
+    /// TCP connect (and TLS handshake, each) to an endpoint. Default 3 s.
+    pub connect: Duration,
+    /// From the request sent to the first byte of the answer. Default 60 s.
+    pub first_byte: Duration,
+    /// A tunnel (TCP, WebSocket) without a byte either way. Default 1 h.
+    pub tunnel: Duration,
+    /// How long a drain may take before what is left is cut. Default 30 s.
+    pub drain: Duration,
+    /// How long to keep accepting after readiness went off, when draining. Default 0 s.
+    pub drain_delay: Duration,
+    /// How long a silent client is waited for before it is taken for one whose server speaks first. Default 300 ms.
+    pub detect: Duration,
+    /// An idle connection to an endpoint. Default 55 s.
+    pub upstream_idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            header: Duration::from_secs(15),
+            body: Duration::from_secs(60),
+            send: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(75),
+            connect: Duration::from_secs(3),
+            first_byte: Duration::from_secs(60),
+            tunnel: Duration::from_secs(3600),
+            drain: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
+            detect: Duration::from_millis(300),
+            upstream_idle: Duration::from_secs(55),
+        }
+    }
+}
+
+/// Caps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request or response head. Default 32 KiB.
+    pub head: usize,
+    /// Fields in a head. Default 100.
+    pub fields: usize,
+    /// Bytes of a request target. Default 8 KiB.
+    pub target: usize,
+    /// Bytes of a request body; `None` (default) is unlimited.
+    pub body: Option<u64>,
+    /// Client connections in all; `None` (default) is nine tenths of the file-descriptor limit, halved (each may need an endpoint's).
+    pub connections: Option<usize>,
+    /// Idle connections kept per endpoint, by the whole process. Default 128.
+    pub pool: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: 32 * 1024,
+            fields: 100,
+            target: 8 * 1024,
+            body: None,
+            connections: None,
+            pool: 128,
+        }
+    }
+}
+
+/// An address to accept connections on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name; a listener without one is named after its address.
+    pub name: Name,
+    /// Where it binds; port 0 lets the kernel choose.
+    pub bind: SocketAddr,
+    /// TLS termination, if there is a certificate.
+    pub tls: Option<ListenerTls>,
+    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed and added to. Default: none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Send `Forwarded` (RFC 7239) besides `X-Forwarded-*`. Default: false.
+    pub forwarded: bool,
+}
+
+/// TLS termination on a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// Certificates; the one to use is picked by the names inside it.
+    pub certificates: Vec<CertificateSource>,
+    /// The certificate for clients that send no server name (default: the first one), and, only if
+    /// configured, for those that ask for an unknown name.
+    pub default: Option<CertificatePair>,
+    /// Whether clients show a certificate.
+    pub client_auth: Option<ClientAuth>,
+    /// Refuse TLS 1.2. Default: false.
+    pub only_tls13: bool,
+}
+
+/// Where certificates come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateSource {
+    /// One chain and its key.
+    Pair(CertificatePair),
+    /// A directory: each `NAME.crt`, `NAME.pem` or `NAME.cert` with `NAME.key` beside it (or the key in the same file),
+    /// and each subdirectory with `fullchain.pem`/`privkey.pem` or `tls.crt`/`tls.key`.
+    Dir(PathBuf),
+}
+
+/// A certificate chain and its key, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificatePair {
+    /// The chain, leaf first.
+    pub cert: PathBuf,
+    /// The key: PKCS#8, PKCS#1 or SEC1. May be the same file.
+    pub key: PathBuf,
+}
+
+/// Verification of client certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuth {
+    /// PEM file of the certificate authorities that are trusted.
+    pub ca: PathBuf,
+    /// PEM file of revocation lists.
+    pub crl: Option<PathBuf>,
+    /// A client without a certificate is refused (`required`) or let through (`optional`).
+    pub required: bool,
+}
+
+/// A rule: what matches, what is done to it, where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Its name; a route without one is named `route-N` after its place.
+    pub name: Name,
+    /// What must hold.
+    pub matches: Match,
+    /// What is changed, in order.
+    pub filters: Vec<Filter>,
+    /// Where it goes.
+    pub action: Action,
+    /// CONNECT is let through to the endpoint. Default: false.
+    pub allow_connect: bool,
+    /// Deliver the TLS bytes to the endpoint unopened; matches by SNI. Default: false.
+    pub passthrough: bool,
+    /// Overrides [`Limits::body`].
+    pub max_body: Option<u64>,
+}
+
+/// What must hold for a route to be taken; an empty list or `None` always holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Match {
+    /// Names of listeners.
+    pub listeners: Vec<Name>,
+    /// Hosts, from the request, without port.
+    pub hosts: Vec<HostPattern>,
+    /// Paths.
+    pub paths: Vec<PathPattern>,
+    /// Methods, as tokens.
+    pub methods: Vec<String>,
+    /// Headers; all of them must match.
+    pub headers: Vec<HeaderMatch>,
+    /// Server names, from the TLS hello. `""` never matches; no SNI is matched by an empty list only.
+    pub sni: Vec<HostPattern>,
+    /// Protocols; `None` is decided by what else the route asks and where it goes.
+    pub protocol: Option<Protocol>,
+    /// What the client's certificate must prove.
+    pub client_cert: Option<ClientCertMatch>,
+}
+
+/// The protocols that a route can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// HTTP, any version.
+    Http,
+    /// MQTT 3.1, 3.1.1 or 5, carried as TCP.
+    Mqtt,
+    /// Any bytes, carried as TCP.
+    Tcp,
+}
+
+/// A host pattern, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HostPattern {
+    /// `*`: any name, and none.
+    Any,
+    /// The name itself.
+    Exact(String),
+    /// `*.example.com`, held as `example.com`: one label or more in front of it.
+    Wildcard(String),
+}
+
+/// A path pattern.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PathPattern {
+    /// `/a/b` itself (written `=/a/b`).
+    Exact(String),
+    /// `/a/b`, `/a/b/` and all below, by whole segments; held without its final `/`, so `/` is empty.
+    Prefix(String),
+}
+
+/// A header that must be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderMatch {
+    /// Its name, in lower case.
+    pub name: String,
+    /// What one of its values must be; `None` asks only that it is there.
+    pub value: Option<String>,
+}
+
+/// What a client's certificate must prove; all that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientCertMatch {
+    /// Common name of the subject.
+    pub common_name: Option<String>,
+    /// One of the subject alternative names (DNS, URI or email), exactly.
+    pub san: Option<String>,
+    /// SHA-256 of the certificate, 64 lower-case hexadecimal digits.
+    pub sha256: Option<String>,
+}
+
+/// A change to a request or its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Replaces the path prefix that matched (or this one) by another.
+    RewritePrefix {
+        /// The prefix that goes, without final `/`.
+        from: String,
+        /// What comes instead, without final `/`.
+        to: String,
+    },
+    /// Replaces the Host that the endpoint sees.
+    SetHost(String),
+    /// Changes to the request's fields.
+    RequestHeaders(HeaderEdit),
+    /// Changes to the response's fields.
+    ResponseHeaders(HeaderEdit),
+    /// Adds `Strict-Transport-Security` (RFC 6797) to answers that go out over TLS.
+    Hsts(String),
+}
+
+/// Changes to a head's fields, done in this order: remove, set, add.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderEdit {
+    /// Names, in lower case.
+    pub remove: Vec<String>,
+    /// Replaces all fields of that name. A value that comes out empty removes them.
+    pub set: Vec<(String, Template)>,
+    /// Adds a field. A value that comes out empty adds none.
+    pub add: Vec<(String, Template)>,
+}
+
+/// A value with variables in braces, such as `{client.ip}`; `{{` is a brace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(pub Vec<Part>);
+
+/// A piece of a [`Template`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Literal text.
+    Text(String),
+    /// A variable.
+    Var(Var),
+}
+
+/// What a [`Template`] can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Var {
+    /// `{client.ip}`: the client's address, from a trusted proxy's header if there was one.
+    ClientIp,
+    /// `{client.port}`: the port of the peer.
+    ClientPort,
+    /// `{request.id}`.
+    RequestId,
+    /// `{request.host}`: as the client sent it.
+    RequestHost,
+    /// `{request.path}`: as the client sent it.
+    RequestPath,
+    /// `{scheme}`: `http` or `https`.
+    Scheme,
+    /// `{tls.sni}`.
+    TlsSni,
+    /// `{tls.version}`: `1.2` or `1.3`; empty without TLS.
+    TlsVersion,
+    /// `{tls.client.subject}`: the subject's distinguished name (RFC 4514).
+    ClientSubject,
+    /// `{tls.client.cn}`: the subject's common name.
+    ClientCommonName,
+    /// `{tls.client.san}`: the subject alternative names, separated by commas.
+    ClientSan,
+    /// `{tls.client.sha256}`: the certificate's fingerprint, in hexadecimal.
+    ClientSha256,
+    /// `{listener}`: its name.
+    Listener,
+    /// `{route}`: its name.
+    Route,
+}
+
+impl Var {
+    /// Every variable with the name it has between braces.
+    pub const ALL: &[(&'static str, Self)] = &[
+        ("client.ip", Self::ClientIp),
+        ("client.port", Self::ClientPort),
+        ("request.id", Self::RequestId),
+        ("request.host", Self::RequestHost),
+        ("request.path", Self::RequestPath),
+        ("scheme", Self::Scheme),
+        ("tls.sni", Self::TlsSni),
+        ("tls.version", Self::TlsVersion),
+        ("tls.client.subject", Self::ClientSubject),
+        ("tls.client.cn", Self::ClientCommonName),
+        ("tls.client.san", Self::ClientSan),
+        ("tls.client.sha256", Self::ClientSha256),
+        ("listener", Self::Listener),
+        ("route", Self::Route),
+    ];
+}
+
+/// Where a route goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// To an upstream, by name.
+    Forward(Name),
+    /// Another address for the client to go to.
+    Redirect(Redirect),
+    /// An answer from the configuration.
+    Respond(Respond),
+}
+
+/// A redirect; what is `None` is kept from the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// `http` or `https`.
+    pub scheme: Option<String>,
+    /// Host, without port.
+    pub host: Option<String>,
+    /// Port. Without it: the scheme's own if the scheme changes, else the request's.
+    pub port: Option<u16>,
+    /// Path; the query is kept.
+    pub path: Option<String>,
+    /// 301, 302, 303, 307 or 308. Default 308.
+    pub status: u16,
+}
+
+/// A fixed response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Respond {
+    /// 200 to 599.
+    pub status: u16,
+    /// Body; may be empty.
+    pub body: String,
+    /// Its type. Default `text/plain; charset=utf-8`.
+    pub content_type: String,
+}
+
+/// A named group of endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its name.
+    pub name: Name,
+    /// Its endpoints; never empty.
+    pub endpoints: Vec<Endpoint>,
+    /// How one is picked.
+    pub balance: Balance,
+    /// How TLS is spoken to those that want it.
+    pub tls: UpstreamTls,
+}
+
+/// One address that can serve.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// How to speak to it.
+    pub scheme: Scheme,
+    /// Name or address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// How an endpoint is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scheme {
+    /// No scheme: in the protocol that was detected, in plaintext.
+    Detected,
+    /// `http://`: HTTP/1.1 in plaintext.
+    Http,
+    /// `https://`: HTTP/1.1 over TLS.
+    Https,
+    /// `tcp://`: bytes.
+    Tcp,
+    /// `tls://`: bytes over TLS.
+    Tls,
+}
+
+impl Scheme {
+    /// True if TLS is spoken to the endpoint.
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Https | Self::Tls)
+    }
+
+    /// True if an HTTP request can be sent to the endpoint.
+    pub fn serves_http(self) -> bool {
+        matches!(self, Self::Detected | Self::Http | Self::Https)
+    }
+
+    /// True if a raw stream can be sent to the endpoint.
+    pub fn serves_tcp(self) -> bool {
+        matches!(self, Self::Detected | Self::Tcp | Self::Tls)
+    }
+}
+
+/// How an upstream picks an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Balance {
+    /// `round_robin`.
+    RoundRobin,
+    /// `least_connections`: fewest requests or connections in flight of all.
+    LeastConnections,
+    /// `random_of_two`: the less busy of two chosen at random (power of two choices). The default.
+    #[default]
+    RandomOfTwo,
+}
+
+/// TLS towards endpoints. Verified against the system's roots unless told otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// PEM file of certificate authorities to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// PEM file of revocation lists.
+    pub crl: Option<PathBuf>,
+    /// Server name to ask for and to verify; default: the endpoint's host.
+    pub sni: Option<String>,
+    /// Certificate to show to the endpoint.
+    pub client: Option<CertificatePair>,
+    /// `dangerous_accept_any_certificate`: encrypts but does not verify. Default: false.
+    pub accept_any: bool,
+}
+
+impl Route {
+    /// True if a request in HTTP can take this route.
+    pub fn serves_http(&self, upstreams: &BTreeMap<Name, Upstream>) -> bool {
+        if self.passthrough {
+            return false;
+        }
+        match self.matches.protocol {
+            Some(Protocol::Http) => true,
+            Some(Protocol::Mqtt | Protocol::Tcp) => false,
+            None => match &self.action {
+                Action::Forward(name) => upstreams
+                    .get(name)
+                    .is_some_and(|u| u.endpoints.iter().any(|e| e.scheme.serves_http())),
+                Action::Redirect(_) | Action::Respond(_) => true,
+            },
+        }
+    }
+
+    /// True if a raw stream can take this route.
+    pub fn serves_tcp(&self, upstreams: &BTreeMap<Name, Upstream>) -> bool {
+        let Action::Forward(name) = &self.action else {
+            return false;
+        };
+        let plain = upstreams
+            .get(name)
+            .is_some_and(|u| u.endpoints.iter().any(|e| e.scheme.serves_tcp()));
+        match self.matches.protocol {
+            Some(Protocol::Http) => false,
+            Some(Protocol::Mqtt | Protocol::Tcp) => true,
+            None => plain && self.asks_nothing_of_http(),
+        }
+    }
+
+    /// True if no part of the match needs an HTTP request to look at.
+    pub fn asks_nothing_of_http(&self) -> bool {
+        let matches = &self.matches;
+        matches.paths.is_empty()
+            && matches.methods.is_empty()
+            && matches.headers.is_empty()
+            && matches.hosts.iter().all(|h| *h == HostPattern::Any)
+            && !self.allow_connect
+    }
+}
+
+impl Redirect {
+    /// The redirect that `redirect = "https"` stands for: 308 to the same place over TLS.
+    pub fn to_https() -> Self {
+        Self {
+            scheme: Some("https".to_owned()),
+            host: None,
+            port: None,
+            path: None,
+            status: 308,
+        }
+    }
+}
+
+impl Template {
+    /// A template without variables.
+    pub fn text(text: &str) -> Self {
+        Self(vec![Part::Text(text.to_owned())])
+    }
+}
