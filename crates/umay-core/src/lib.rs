@@ -3,6 +3,11 @@
 //! Time and randomness come in as arguments, bytes come in as slices. Everything here is
 //! testable in memory, and fuzz targets link only this crate and `umay-h1`.
 
+pub mod balance;
+pub mod detect;
+pub mod headers;
 pub mod message;
 pub mod model;
 pub mod reason;
+pub mod route;
+pub mod template;

@@ -338,13 +338,42 @@ impl Fields {
     }
 }
 
+/// What stands in logs and debug output for a credential.
+pub const REDACTED: &[u8] = b"[redacted]";
+
+/// The value of a field as it may be shown to people: itself, or [`REDACTED`] if the field carries
+/// a credential.
+pub fn redact<'a>(id: FieldId, name: &[u8], value: &'a [u8]) -> &'a [u8] {
+    const NAMES: &[&[u8]] = &[
+        b"api-key",
+        b"x-api-key",
+        b"x-access-token",
+        b"x-amz-security-token",
+        b"x-auth-token",
+        b"x-csrf-token",
+        b"x-gitlab-token",
+        b"x-vault-token",
+        b"x-xsrf-token",
+    ];
+    let secret = match id {
+        FieldId::Authorization
+        | FieldId::Cookie
+        | FieldId::ProxyAuthorization
+        | FieldId::SetCookie => true,
+        FieldId::Other => NAMES.iter().any(|known| name.eq_ignore_ascii_case(known)),
+        _ => false,
+    };
+    if secret { REDACTED } else { value }
+}
+
+/// Shows the fields without their credentials.
 impl fmt::Debug for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map()
-            .entries(self.iter().map(|(_, name, value)| {
+            .entries(self.iter().map(|(id, name, value)| {
                 (
                     String::from_utf8_lossy(name),
-                    String::from_utf8_lossy(value),
+                    String::from_utf8_lossy(redact(id, name, value)),
                 )
             }))
             .finish()

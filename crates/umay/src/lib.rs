@@ -1,1 +1,3 @@
-//! The runtime.
+//! Umay's runtime: sockets, TLS, HTTP, pools, telemetry and their lifecycle.
+
+pub mod telemetry;

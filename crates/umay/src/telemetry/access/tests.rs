@@ -1,0 +1,561 @@
+//! Lines read back as JSON, under hostile input, and a writer that is slow, broken or stopped.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use umay_core::model;
+
+use super::line::{LONGEST, escape};
+use super::writer::Sink;
+use super::*;
+use crate::telemetry::metrics::SharedCounter;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn downstream() -> Downstream<'static> {
+    Downstream {
+        client: "203.0.113.7".parse().unwrap(),
+        peer: "[::ffff:10.0.0.1]:4321".parse().unwrap(),
+        listener: "web",
+        sni: Some("a.example"),
+        tls: Some("1.3"),
+    }
+}
+
+fn request() -> HttpEntry<'static> {
+    HttpEntry {
+        request_id: b"0190a1b2",
+        downstream: downstream(),
+        proto: "http/1.1",
+        method: b"GET",
+        scheme: "https",
+        host: b"a.example:8443",
+        path: b"/x",
+        query: Some(b"q=1&token=s3cret"),
+        route: Some("app"),
+        status: 502,
+        reason: Some(Reason::ConnectRefused),
+        detail: "10.1.0.9:80 refused",
+        bytes_in: 0,
+        bytes_out: u64::MAX,
+        duration: Duration::from_micros(1_234_567),
+        first_byte: Some(Duration::from_micros(7)),
+        attempts: Attempts {
+            count: 2,
+            upstream: Some("app"),
+            endpoint: Some("10.1.0.9:80"),
+            reused: false,
+            connect: Some(Duration::from_millis(3)),
+        },
+        user_agent: Some(b"curl/8"),
+        referer: Some(b"https://b.example/?code=s3cret"),
+    }
+}
+
+/// A bare entry: everything that can be absent is.
+fn bare() -> HttpEntry<'static> {
+    HttpEntry {
+        request_id: b"",
+        downstream: Downstream {
+            client: "2001:db8::1".parse().unwrap(),
+            peer: "[2001:db8::1]:9".parse().unwrap(),
+            sni: None,
+            tls: None,
+            ..downstream()
+        },
+        query: None,
+        route: None,
+        reason: None,
+        detail: "",
+        first_byte: None,
+        attempts: Attempts::default(),
+        user_agent: None,
+        referer: None,
+        ..request()
+    }
+}
+
+/// A sink that keeps what is written.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Kept {
+    fn values(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        assert!(text.is_empty() || text.ends_with('\n'));
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect(line))
+            .collect()
+    }
+}
+
+/// What is written while `log` is given to `work`.
+fn logged(work: impl FnOnce(&AccessLog)) -> Vec<Value> {
+    let kept = Kept::default();
+    let dropped = SharedCounter::default();
+    let sink = Sink::new(Box::new(kept.clone()), None);
+    let writer = AccessWriter::spawn(sink, dropped.clone()).unwrap();
+    let log = writer.handle();
+    work(&log);
+    drop(log);
+    assert!(writer.stop(PATIENCE));
+    assert_eq!(dropped.get(), 0);
+    kept.values()
+}
+
+fn without_ts(mut value: Value) -> Value {
+    let ts = value.as_object_mut().unwrap().shift_remove("ts").unwrap();
+    assert_eq!(ts.as_str().unwrap().len(), "2026-11-23T16:51:22.042Z".len());
+    value
+}
+
+#[test]
+fn a_request_has_its_members_in_order() {
+    let lines = logged(|log| log.http(&request()));
+    let expected = json!({
+        "request_id": "0190a1b2",
+        "client_ip": "203.0.113.7",
+        "peer": "10.0.0.1:4321",
+        "listener": "web",
+        "sni": "a.example",
+        "tls": "1.3",
+        "proto": "http/1.1",
+        "method": "GET",
+        "scheme": "https",
+        "host": "a.example:8443",
+        "path": "/x",
+        "query": "q=1&token=***",
+        "route": "app",
+        "status": 502,
+        "reason": "connect_refused",
+        "detail": "10.1.0.9:80 refused",
+        "bytes_in": 0,
+        "bytes_out": u64::MAX,
+        "dur_ms": 1234.567,
+        "ttfb_ms": 0.007,
+        "connect_ms": 3.0,
+        "upstream": "app",
+        "endpoint": "10.1.0.9:80",
+        "attempts": 2,
+        "reused": false,
+        "user_agent": "curl/8",
+        "referer": "https://b.example/?code=***",
+    });
+    // Compared as text, because the order counts.
+    let [line] = &lines[..] else {
+        panic!("{lines:?}")
+    };
+    assert_eq!(without_ts(line.clone()).to_string(), expected.to_string());
+}
+
+#[test]
+fn what_is_absent_is_left_out() {
+    let tcp = TcpEntry {
+        downstream: bare().downstream,
+        proto: "mqtt",
+        alpn: None,
+        route: None,
+        reason: None,
+        detail: "",
+        bytes_in: 1,
+        bytes_out: 2,
+        duration: Duration::from_secs(3600),
+        attempts: Attempts::default(),
+    };
+    let full = TcpEntry {
+        alpn: Some(b"mqtt"),
+        route: Some("iot"),
+        reason: Some(Reason::IdleTimeout),
+        ..tcp
+    };
+    let lines = logged(|log| {
+        log.http(&bare());
+        log.tcp(&tcp);
+        log.tcp(&full);
+    });
+    let expected = [
+        json!({
+            "client_ip": "2001:db8::1", "client_port": 9, "listener": "web", "proto": "http/1.1",
+            "method": "GET", "scheme": "https", "host": "a.example:8443", "path": "/x", "status": 502,
+            "bytes_in": 0, "bytes_out": u64::MAX, "dur_ms": 1234.567,
+        }),
+        json!({
+            "client_ip": "2001:db8::1", "client_port": 9, "listener": "web", "proto": "mqtt",
+            "bytes_in": 1, "bytes_out": 2, "dur_ms": 3_600_000.0,
+        }),
+        json!({
+            "client_ip": "2001:db8::1", "client_port": 9, "listener": "web", "proto": "mqtt",
+            "alpn": "mqtt", "route": "iot", "reason": "idle_timeout",
+            "bytes_in": 1, "bytes_out": 2, "dur_ms": 3_600_000.0,
+        }),
+    ];
+    let lines: Vec<Value> = lines.into_iter().map(without_ts).collect();
+    assert_eq!(lines, expected);
+}
+
+/// What a reader of the log gets for a value.
+fn told(bytes: &[u8]) -> String {
+    let mut out = vec![b'"'];
+    escape(&mut out, bytes);
+    out.push(b'"');
+    let text = String::from_utf8(out).unwrap();
+    let hidden = |c: char| c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c);
+    assert!(!text.contains(hidden), "{text:?}");
+    serde_json::from_str(&text).expect(&text)
+}
+
+#[test]
+fn escapes_say_what_was_sent() {
+    for text in [
+        "",
+        "plain",
+        "exactly8",
+        "\"",
+        "\\",
+        "\\\"\\",
+        "a\nb\rc\td",
+        "\0\u{1}\u{1f}\u{7f}",
+        "naïve ☃ 𝄞",
+        "\u{85}\u{9b}31m",
+        "\u{2028}\u{2029}",
+        "\u{202e}txt.exe",
+        "1234567\"",
+        "12345678\"",
+        "é\"é\n",
+        "\"}\n{\"ts\":\"forged\"}",
+    ] {
+        assert_eq!(told(text.as_bytes()), text);
+    }
+    assert_eq!(told(b"a\xffb\xc3"), "a\u{fffd}b\u{fffd}");
+    assert_eq!(told(b"\xed\xa0\x80"), "\u{fffd}\u{fffd}\u{fffd}");
+}
+
+#[test]
+fn each_byte_at_each_place_of_a_word() {
+    for byte in 0..=255_u8 {
+        for place in 0..20 {
+            let mut bytes = [b'a'; 20];
+            bytes[place] = byte;
+            assert_eq!(told(&bytes), String::from_utf8_lossy(&bytes));
+        }
+    }
+}
+
+/// Xorshift, so that a failure can be repeated.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
+    }
+
+    /// Bytes of a kind that likes to break things.
+    fn bytes(&mut self) -> Vec<u8> {
+        const PIECES: [&[u8]; 14] = [
+            b"\"",
+            b"\\",
+            b"\n",
+            b"}",
+            b"\x00",
+            b"\x7f",
+            b"\xff",
+            b"\xe2\x80",
+            "\u{2028}".as_bytes(),
+            "é".as_bytes(),
+            b"token=",
+            b"&",
+            b"%",
+            b"abcdefghij",
+        ];
+        let mut out = Vec::new();
+        for _ in 0..self.next(40) {
+            match self.next(3) {
+                0 => out.push(self.next(256) as u8),
+                _ => out.extend_from_slice(PIECES[self.next(PIECES.len() as u64) as usize]),
+            }
+        }
+        if self.next(50) == 0 {
+            out = out.repeat(100);
+        }
+        out
+    }
+}
+
+#[test]
+fn no_line_can_be_forged() {
+    const ROUNDS: usize = 3000;
+    let mut random = Random(0x5eed_0f00_dcaf_e001);
+    let mut sent = Vec::new();
+    let lines = logged(|log| {
+        for _ in 0..ROUNDS {
+            let values: [Vec<u8>; 7] = std::array::from_fn(|_| random.bytes());
+            let [id, method, host, path, query, agent, referer] = &values;
+            let sni = String::from_utf8_lossy(host).into_owned();
+            log.http(&HttpEntry {
+                request_id: id,
+                method,
+                host,
+                path,
+                query: Some(query),
+                user_agent: Some(agent),
+                referer: Some(referer),
+                downstream: Downstream {
+                    sni: Some(&sni),
+                    ..downstream()
+                },
+                ..request()
+            });
+            sent.push(values);
+        }
+    });
+    assert_eq!(lines.len(), ROUNDS);
+    for (line, [_, method, host, path, _, agent, _]) in lines.iter().zip(&sent) {
+        let names = line.as_object().unwrap().keys();
+        assert!(
+            names.len() >= 27 && names.last().unwrap() == "referer",
+            "{line}"
+        );
+        for (name, value) in [
+            ("method", method),
+            ("host", host),
+            ("path", path),
+            ("user_agent", agent),
+        ] {
+            let text = line[name].as_str().unwrap();
+            if value.len() <= LONGEST {
+                assert_eq!(text, String::from_utf8_lossy(value), "{name}");
+            } else {
+                assert!(text.ends_with('…'), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn long_values_are_cut() {
+    for (length, cut) in [(LONGEST, false), (LONGEST + 1, true), (100_000, true)] {
+        let path = vec![b'p'; length];
+        let lines = logged(|log| {
+            log.http(&HttpEntry {
+                path: &path,
+                query: Some(&path),
+                ..request()
+            });
+        });
+        for name in ["path", "query"] {
+            let text = lines[0][name].as_str().unwrap();
+            assert_eq!(text.trim_end_matches('…').len(), length.min(LONGEST));
+            assert_eq!(text.ends_with('…'), cut);
+        }
+    }
+}
+
+/// A sink that waits for permission before each write.
+struct Gate {
+    open: Receiver<()>,
+    arrived: Sender<()>,
+    kept: Kept,
+}
+
+impl Write for Gate {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.arrived.send(()).unwrap();
+        // When the test lets go of its end, the gate stays open.
+        let _ = self.open.recv();
+        self.kept.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_writer_that_is_stuck_costs_lines_not_time() {
+    let (open, gate) = channel();
+    let (arrived, arrivals) = channel();
+    let kept = Kept::default();
+    let dropped = SharedCounter::default();
+    let sink = Gate {
+        open: gate,
+        arrived,
+        kept: kept.clone(),
+    };
+    let writer = AccessWriter::spawn(Sink::new(Box::new(sink), None), dropped.clone()).unwrap();
+    let log = writer.handle();
+    log.http(&bare());
+    log.flush();
+    arrivals.recv_timeout(PATIENCE).unwrap();
+    // The writer holds one batch; 256 wait; all beyond that is lost.
+    for _ in 0..300 {
+        log.http(&bare());
+        log.http(&bare());
+        log.flush();
+    }
+    assert_eq!(dropped.get(), 2 * (300 - 256));
+    assert!(!writer.reopen());
+    drop(open);
+    drop(log);
+    assert!(writer.stop(PATIENCE));
+    assert_eq!(kept.values().len(), 1 + 2 * 256);
+}
+
+#[test]
+fn a_stuck_writer_does_not_hold_up_the_end() {
+    let (_open, gate) = channel();
+    let (arrived, arrivals) = channel();
+    let sink = Gate {
+        open: gate,
+        arrived,
+        kept: Kept::default(),
+    };
+    let writer =
+        AccessWriter::spawn(Sink::new(Box::new(sink), None), SharedCounter::default()).unwrap();
+    let log = writer.handle();
+    log.http(&bare());
+    log.flush();
+    arrivals.recv_timeout(PATIENCE).unwrap();
+    assert!(!writer.stop(Duration::from_millis(20)));
+    // A handle that outlives the writer is harmless.
+    log.http(&bare());
+    log.flush();
+}
+
+/// A sink whose second write stops in the middle and fails, as on a full disk.
+struct Flaky {
+    writes: usize,
+    kept: Kept,
+}
+
+impl Write for Flaky {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writes += 1;
+        match self.writes {
+            2 => self.kept.write(&bytes[..bytes.len() / 2]),
+            3 => Err(io::ErrorKind::StorageFull.into()),
+            _ => self.kept.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_torn_line_does_not_spoil_the_next() {
+    let kept = Kept::default();
+    let dropped = SharedCounter::default();
+    let sink = Flaky {
+        writes: 0,
+        kept: kept.clone(),
+    };
+    let writer = AccessWriter::spawn(Sink::new(Box::new(sink), None), dropped.clone()).unwrap();
+    let log = writer.handle();
+    for _ in 0..3 {
+        log.http(&bare());
+        log.flush();
+    }
+    drop(log);
+    assert!(writer.stop(PATIENCE));
+    let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+    let whole: Vec<bool> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).is_ok())
+        .collect();
+    assert_eq!(whole, [true, false, true]);
+    assert_eq!(dropped.get(), 1);
+}
+
+/// A directory of its own, gone with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("umay-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_file_is_appended_to_and_opened_anew() {
+    let scratch = Scratch::new("access-log");
+    let (path, rotated) = (scratch.0.join("access.log"), scratch.0.join("access.log.1"));
+    let target = model::AccessLog::File(path.clone());
+    let lines = |path: &PathBuf| fs::read_to_string(path).unwrap().lines().count();
+    for round in 1..=2 {
+        let writer = AccessWriter::start(&target, SharedCounter::default())
+            .unwrap()
+            .unwrap();
+        writer.handle().http(&bare());
+        assert!(writer.stop(PATIENCE));
+        assert_eq!(lines(&path), round);
+    }
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o007, 0);
+
+    let writer = AccessWriter::start(&target, SharedCounter::default())
+        .unwrap()
+        .unwrap();
+    fs::rename(&path, &rotated).unwrap();
+    writer.handle().http(&bare());
+    assert!(writer.reopen());
+    writer.handle().http(&bare());
+    assert!(writer.stop(PATIENCE));
+    assert_eq!((lines(&rotated), lines(&path)), (3, 1));
+}
+
+#[test]
+fn off_is_off_and_a_bad_path_is_an_error() {
+    let dropped = SharedCounter::default();
+    assert!(
+        AccessWriter::start(&model::AccessLog::Off, dropped.clone())
+            .unwrap()
+            .is_none()
+    );
+    let log = AccessLog::off();
+    assert!(!log.is_on());
+    log.http(&bare());
+    log.flush();
+    let nowhere = model::AccessLog::File("/nonexistent/access.log".into());
+    assert!(AccessWriter::start(&nowhere, dropped).is_err());
+}
+
+#[test]
+fn steady_state_allocates_no_buffers() {
+    let shared = Shared::default();
+    let buffer = shared.buffer();
+    let address = buffer.as_ptr();
+    shared.recycle(buffer);
+    let again = shared.buffer();
+    assert_eq!(again.as_ptr(), address);
+    // One that a flood of long values has blown up is not kept.
+    let blown = Vec::with_capacity(1 << 20);
+    shared.recycle(blown);
+    assert!(shared.buffer().capacity() < 1 << 20);
+}

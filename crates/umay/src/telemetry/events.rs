@@ -1,0 +1,60 @@
+//! The event log: what happens to the process, as opposed to single requests. On standard error.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+/// Why the event log could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum EventsError {
+    /// `log.level` is not a filter.
+    #[error("log.level `{filter}` is not a filter (try `info`, or `info,umay=debug`): {source}")]
+    Filter {
+        /// What was given.
+        filter: String,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+    /// The process has an event log already.
+    #[error("the event log is set up already")]
+    Twice(#[from] TryInitError),
+}
+
+/// Sends events that pass `filter` (`tracing`'s syntax, such as `info` or `info,umay=debug`) to
+/// standard error, one line each, for the life of the process. On a terminal the lines are for
+/// people: coloured unless `NO_COLOR` is set, and without the name of the module.
+pub fn start(filter: &str) -> Result<(), EventsError> {
+    let parsed = EnvFilter::try_new(filter).map_err(|source| EventsError::Filter {
+        filter: filter.to_owned(),
+        source,
+    })?;
+    let terminal = std::io::stderr().is_terminal();
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    tracing_subscriber::fmt()
+        .compact()
+        .with_env_filter(parsed)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal && !plain)
+        .with_target(!terminal)
+        .finish()
+        .try_init()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_is_wrong() {
+        let error = start("umay=loud").unwrap_err().to_string();
+        assert!(
+            error.contains("umay=loud") && error.contains("try"),
+            "{error}"
+        );
+        start("info").unwrap();
+        assert!(matches!(start("info"), Err(EventsError::Twice(_))));
+    }
+}

@@ -1,0 +1,371 @@
+//! From cells to text: sums over the workers, family by family.
+//!
+//! A series with labels from a closed set that has not counted yet is left out where the set is
+//! large (reasons, statuses, methods); all others are there from the start.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use umay_core::message::Method;
+use umay_core::reason::Reason;
+
+use super::cell::{Counter, Gauge, Histogram, Outcomes};
+use super::process::Process;
+use super::registry::Registry;
+use super::route::{CLASSES, RouteMetrics, RouteShard};
+use super::text::{Page, Summed};
+use super::upstream::UpstreamMetrics;
+use super::worker::{Detected, Statuses, TlsVersion, WorkerMetrics};
+
+/// Encodes a registry when asked to.
+#[derive(Debug)]
+pub(super) struct Snapshot(pub(super) Arc<Registry>);
+
+impl Collector for Snapshot {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page::new(encoder);
+        let workers = Workers(self.0.workers());
+        page.process(&self.0)?;
+        page.connections(&workers)?;
+        page.tls(&workers)?;
+        page.http(&workers)?;
+        page.routes(&self.0.live_routes())?;
+        page.tcp(&workers)?;
+        page.pool(&workers)?;
+        page.upstreams(&self.0.live_upstreams())
+    }
+}
+
+/// All workers' shards.
+struct Workers<'a>(&'a [Arc<WorkerMetrics>]);
+
+impl Workers<'_> {
+    fn sum(&self, cell: impl Fn(&WorkerMetrics) -> u64) -> u64 {
+        self.0.iter().map(|worker| cell(worker)).sum()
+    }
+
+    fn count(&self, cell: impl Fn(&WorkerMetrics) -> &Counter) -> u64 {
+        self.sum(|worker| cell(worker).get())
+    }
+
+    fn level(&self, cell: impl Fn(&WorkerMetrics) -> &Gauge) -> i64 {
+        self.0.iter().map(|worker| cell(worker).get()).sum()
+    }
+
+    fn histogram(&self, cell: impl Fn(&WorkerMetrics) -> &Histogram) -> Summed {
+        Summed::over(self.0.iter().map(|worker| cell(worker)))
+    }
+
+    /// One series per outcome that has been seen. What went well is called `ok`.
+    fn outcomes(&self, cell: impl Fn(&WorkerMetrics) -> &Outcomes) -> Vec<(&'static str, u64)> {
+        seen_outcomes(|outcome| self.sum(|worker| cell(worker).get(outcome)))
+    }
+}
+
+fn seen_outcomes(count: impl Fn(Option<Reason>) -> u64) -> Vec<(&'static str, u64)> {
+    let reasons = Reason::ALL.iter().map(|reason| Some(*reason));
+    std::iter::once(None)
+        .chain(reasons)
+        .map(|outcome| (outcome.map_or("ok", Reason::as_str), count(outcome)))
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}
+
+/// One method per group of families.
+impl Page<'_> {
+    fn process(&mut self, registry: &Registry) -> fmt::Result {
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        self.info("umay_build", "The build that is running", &version)?;
+        let started = registry.started().duration_since(UNIX_EPOCH);
+        self.gauge(
+            "process_start_time_seconds",
+            "When the process started, since the Unix epoch",
+            started.unwrap_or_default().as_secs_f64(),
+        )?;
+        let process = Process::read();
+        if let Some(cpu) = process.cpu_seconds {
+            self.counter("process_cpu_seconds", "User and system time", cpu)?;
+        }
+        let gauges = [
+            (
+                "process_open_fds",
+                "Open file descriptors",
+                process.open_fds,
+            ),
+            (
+                "process_max_fds",
+                "Limit on open file descriptors",
+                process.max_fds,
+            ),
+            (
+                "process_resident_memory_bytes",
+                "Resident memory",
+                process.resident_bytes,
+            ),
+        ];
+        for (name, help, value) in gauges {
+            if let Some(value) = value {
+                self.gauge(name, help, value)?;
+            }
+        }
+        let dropped = registry.access_log_dropped().get();
+        self.counter(
+            "umay_access_log_dropped",
+            "Access log lines lost because the writer was behind or failed",
+            dropped,
+        )
+    }
+
+    fn connections(&mut self, workers: &Workers<'_>) -> fmt::Result {
+        self.counter(
+            "umay_connections_accepted",
+            "Client connections accepted",
+            workers.count(|w| &w.connections.accepted),
+        )?;
+        self.gauge(
+            "umay_connections_active",
+            "Client connections open",
+            workers.level(|w| &w.connections.active),
+        )?;
+        self.counter(
+            "umay_connections_refused",
+            "Client connections closed at once because of a limit",
+            workers.count(|w| &w.connections.refused),
+        )?;
+        self.counter(
+            "umay_accept_errors",
+            "Errors while accepting connections",
+            workers.count(|w| &w.connections.accept_errors),
+        )?;
+        self.counters(
+            "umay_refusals",
+            "Requests and connections that Umay refused or cut, by reason word",
+            workers
+                .outcomes(|w| &w.refusals)
+                .into_iter()
+                .map(|(reason, count)| ([("reason", reason)], count)),
+        )?;
+        self.counters(
+            "umay_protocol_detected",
+            "What client connections turned out to speak",
+            Detected::ALL.into_iter().map(|what| {
+                let count = workers.sum(|w| w.detection.get(what));
+                ([("protocol", what.as_str())], count)
+            }),
+        )?;
+        self.histogram(
+            "umay_protocol_detection_seconds",
+            "Time until the protocol of a connection was known",
+            &workers.histogram(|w| w.detection.duration()),
+        )
+    }
+
+    fn tls(&mut self, workers: &Workers<'_>) -> fmt::Result {
+        let done = [TlsVersion::Tls12, TlsVersion::Tls13]
+            .into_iter()
+            .flat_map(|version| {
+                [("no", false), ("yes", true)].map(|(word, resumed)| {
+                    let count = workers.sum(|w| w.tls.get(version, resumed));
+                    (
+                        [
+                            ("version", version.as_str()),
+                            ("resumed", word),
+                            ("result", "ok"),
+                        ],
+                        count,
+                    )
+                })
+            });
+        let failed = workers.count(|w| &w.tls.failed);
+        let failed = (
+            [
+                ("version", "unknown"),
+                ("resumed", "no"),
+                ("result", "failed"),
+            ],
+            failed,
+        );
+        self.counters(
+            "umay_tls_handshakes",
+            "TLS handshakes with clients",
+            done.chain(std::iter::once(failed)),
+        )?;
+        self.histogram(
+            "umay_tls_handshake_duration_seconds",
+            "Time that completed TLS handshakes with clients took",
+            &workers.histogram(|w| w.tls.duration()),
+        )
+    }
+
+    fn http(&mut self, workers: &Workers<'_>) -> fmt::Result {
+        self.gauge(
+            "umay_http_requests_in_flight",
+            "HTTP requests whose answer is not complete",
+            workers.level(|w| &w.http.in_flight),
+        )?;
+        let other = workers.sum(|w| w.http.responses.get(0));
+        let statuses = Statuses::RANGE
+            .map(|status| {
+                (
+                    status.to_string(),
+                    workers.sum(|w| w.http.responses.get(status)),
+                )
+            })
+            .chain(std::iter::once(("other".to_owned(), other)))
+            .filter(|(_, count)| *count > 0);
+        self.counters(
+            "umay_http_responses",
+            "Answers to HTTP requests by status",
+            statuses.map(|(code, count)| ([("code", code)], count)),
+        )
+    }
+
+    fn routes(&mut self, routes: &[Arc<RouteMetrics>]) -> fmt::Result {
+        let methods = || {
+            Method::KNOWN
+                .into_iter()
+                .chain(std::iter::once(Method::Other))
+        };
+        let requests = routes.iter().flat_map(|route| {
+            methods().flat_map(move |method| {
+                CLASSES.iter().enumerate().map(move |(class, word)| {
+                    let labels = [
+                        ("route", route.name()),
+                        ("method", method.as_str()),
+                        ("code_class", *word),
+                    ];
+                    (labels, route.requests(method, class))
+                })
+            })
+        });
+        self.counters(
+            "umay_http_requests",
+            "HTTP requests by route, method and class of the answer's status",
+            requests.filter(|(_, count)| *count > 0),
+        )?;
+        let bytes = |cell: fn(&RouteShard) -> &Counter| {
+            routes.iter().map(move |route| {
+                let count = route.shards().map(|shard| cell(shard).get()).sum::<u64>();
+                ([("route", route.name())], count)
+            })
+        };
+        self.counters(
+            "umay_http_request_bytes",
+            "Bytes of request bodies",
+            bytes(|shard| &shard.bytes_in),
+        )?;
+        self.counters(
+            "umay_http_response_bytes",
+            "Bytes of response bodies",
+            bytes(|shard| &shard.bytes_out),
+        )?;
+        self.histograms(
+            "umay_http_request_duration_seconds",
+            "Time from the first byte of a request to the last of its answer",
+            routes.iter().map(|route| {
+                (
+                    ("route", route.name()),
+                    Summed::over(route.shards().map(|s| &s.duration)),
+                )
+            }),
+        )
+    }
+
+    fn tcp(&mut self, workers: &Workers<'_>) -> fmt::Result {
+        self.gauge(
+            "umay_tcp_connections_active",
+            "Raw streams and tunnels open",
+            workers.level(|w| &w.tcp.active),
+        )?;
+        self.counters(
+            "umay_tcp_connections",
+            "Raw streams and tunnels that ended, by the reason word or ok",
+            workers
+                .outcomes(|w| w.tcp.outcomes())
+                .into_iter()
+                .map(|(reason, count)| ([("close_reason", reason)], count)),
+        )?;
+        let bytes = [
+            ("in", workers.count(|w| &w.tcp.bytes_in)),
+            ("out", workers.count(|w| &w.tcp.bytes_out)),
+        ];
+        self.counters(
+            "umay_tcp_bytes",
+            "Bytes carried by raw streams and tunnels: in from clients, out to clients",
+            bytes
+                .into_iter()
+                .map(|(way, count)| ([("direction", way)], count)),
+        )?;
+        self.histogram(
+            "umay_tcp_connection_duration_seconds",
+            "How long raw streams and tunnels lived",
+            &workers.histogram(|w| w.tcp.duration()),
+        )
+    }
+
+    fn pool(&mut self, workers: &Workers<'_>) -> fmt::Result {
+        self.counter(
+            "umay_upstream_connections_opened",
+            "Connections to endpoints opened",
+            workers.count(|w| &w.pool.opened),
+        )?;
+        self.counter(
+            "umay_upstream_connections_reused",
+            "Times that a connection to an endpoint was taken from the pool",
+            workers.count(|w| &w.pool.reused),
+        )?;
+        self.counter(
+            "umay_upstream_connections_closed",
+            "Connections to endpoints closed",
+            workers.count(|w| &w.pool.closed),
+        )?;
+        self.gauge(
+            "umay_upstream_connections_idle",
+            "Connections to endpoints waiting in the pool",
+            workers.level(|w| &w.pool.idle),
+        )?;
+        self.counter(
+            "umay_retries",
+            "Attempts after the first",
+            workers.count(|w| &w.retries),
+        )
+    }
+
+    fn upstreams(&mut self, upstreams: &[Arc<UpstreamMetrics>]) -> fmt::Result {
+        let attempts = upstreams.iter().flat_map(|upstream| {
+            seen_outcomes(|outcome| upstream.shards().map(|s| s.attempts.get(outcome)).sum())
+                .into_iter()
+                .map(|(outcome, count)| {
+                    ([("upstream", upstream.name()), ("outcome", outcome)], count)
+                })
+        });
+        self.counters(
+            "umay_upstream_attempts",
+            "Requests and connections given to endpoints, by the reason word or ok",
+            attempts,
+        )?;
+        self.histograms(
+            "umay_upstream_connect_duration_seconds",
+            "Time to open a connection to an endpoint, with TLS",
+            upstreams.iter().map(|u| {
+                (
+                    ("upstream", u.name()),
+                    Summed::over(u.shards().map(|s| &s.connect)),
+                )
+            }),
+        )?;
+        self.histograms(
+            "umay_upstream_request_duration_seconds",
+            "Time from a request sent to the first byte of its answer",
+            upstreams.iter().map(|u| {
+                (
+                    ("upstream", u.name()),
+                    Summed::over(u.shards().map(|s| &s.first_byte)),
+                )
+            }),
+        )
+    }
+}

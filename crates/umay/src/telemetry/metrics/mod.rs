@@ -1,0 +1,24 @@
+//! Metrics: cells that one worker writes and the admin thread reads.
+//!
+//! Each worker owns one shard of everything that is counted. Its cells are written by that worker
+//! alone, with a plain load and a plain store, and summed over the shards when somebody asks for
+//! `/metrics`. Labels come from the configuration and from closed sets, never from a request.
+
+mod cell;
+mod encode;
+mod process;
+mod registry;
+mod route;
+#[cfg(test)]
+mod tests;
+mod text;
+mod upstream;
+mod worker;
+
+pub use cell::{
+    Buckets, Counter, Gauge, Held, Histogram, LATENCY, LIFETIME, Outcomes, SharedCounter,
+};
+pub use registry::{Format, Registry};
+pub use route::{Exchange, RouteMetrics};
+pub use upstream::UpstreamMetrics;
+pub use worker::{Detected, TlsVersion, WorkerMetrics};

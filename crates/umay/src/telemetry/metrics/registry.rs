@@ -1,0 +1,140 @@
+//! All metrics of the process, and their text.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::SystemTime;
+
+use prometheus_client::encoding::text;
+
+use super::cell::SharedCounter;
+use super::encode::Snapshot;
+use super::route::RouteMetrics;
+use super::text::to_classic;
+use super::upstream::UpstreamMetrics;
+use super::worker::WorkerMetrics;
+
+/// What is counted by name. Holds no life: a name that no table uses any more is forgotten.
+type Named<T> = Mutex<BTreeMap<String, Weak<T>>>;
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Registry {
+    workers: Box<[Arc<WorkerMetrics>]>,
+    routes: Named<RouteMetrics>,
+    upstreams: Named<UpstreamMetrics>,
+    access_log_dropped: SharedCounter,
+    started: SystemTime,
+}
+
+/// The text formats of `/metrics`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+    /// Prometheus's own, older text format.
+    Classic,
+}
+
+impl Registry {
+    /// A registry with a shard for each worker.
+    pub fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            workers: (0..workers).map(|_| Arc::default()).collect(),
+            routes: Mutex::default(),
+            upstreams: Mutex::default(),
+            access_log_dropped: SharedCounter::default(),
+            started: SystemTime::now(),
+        })
+    }
+
+    /// The shard of a worker, by its index; `None` if there is no such worker.
+    pub fn worker(&self, index: usize) -> Option<&Arc<WorkerMetrics>> {
+        self.workers.get(index)
+    }
+
+    /// The metrics of the route with this name. A table that replaces another while a reload is under
+    /// way is given the same ones, so counting goes on; when the last holder is gone, so is the series.
+    pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
+        let workers = self.workers.len();
+        named(&self.routes, name, || RouteMetrics::new(name, workers))
+    }
+
+    /// The metrics of the upstream with this name; they live as those of a route do.
+    pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
+        let workers = self.workers.len();
+        named(&self.upstreams, name, || {
+            UpstreamMetrics::new(name, workers)
+        })
+    }
+
+    /// Counts the lines that the access log could not write.
+    pub fn access_log_dropped(&self) -> &SharedCounter {
+        &self.access_log_dropped
+    }
+
+    /// Everything as text. Takes time in proportion to the number of routes; not for workers.
+    pub fn encode(self: &Arc<Self>, format: Format) -> Result<String, fmt::Error> {
+        let mut page = prometheus_client::registry::Registry::default();
+        page.register_collector(Box::new(Snapshot(Arc::clone(self))));
+        let mut out = String::with_capacity(16 * 1024);
+        text::encode(&mut out, &page)?;
+        Ok(match format {
+            Format::OpenMetrics => out,
+            Format::Classic => to_classic(&out),
+        })
+    }
+
+    pub(super) fn workers(&self) -> &[Arc<WorkerMetrics>] {
+        &self.workers
+    }
+
+    pub(super) fn live_routes(&self) -> Vec<Arc<RouteMetrics>> {
+        live(&self.routes)
+    }
+
+    pub(super) fn live_upstreams(&self) -> Vec<Arc<UpstreamMetrics>> {
+        live(&self.upstreams)
+    }
+
+    pub(super) fn started(&self) -> SystemTime {
+        self.started
+    }
+}
+
+impl Format {
+    /// The format that an `Accept` field asks for; OpenMetrics unless only the older one is named.
+    pub fn accepted_by(accept: &str) -> Self {
+        let classic =
+            accept.contains("text/plain") && !accept.contains("application/openmetrics-text");
+        if classic {
+            Self::Classic
+        } else {
+            Self::OpenMetrics
+        }
+    }
+
+    /// The media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+fn named<T>(all: &Named<T>, name: &str, make: impl FnOnce() -> T) -> Arc<T> {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = all.get(name).and_then(Weak::upgrade) {
+        return known;
+    }
+    let made = Arc::new(make());
+    all.insert(name.to_owned(), Arc::downgrade(&made));
+    made
+}
+
+fn live<T>(all: &Named<T>) -> Vec<Arc<T>> {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|_, metrics| metrics.strong_count() > 0);
+    all.values().filter_map(Weak::upgrade).collect()
+}

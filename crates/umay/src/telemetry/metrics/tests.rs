@@ -1,0 +1,334 @@
+//! The whole registry, read back with a strict little parser.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use umay_core::message::Method;
+use umay_core::reason::Reason;
+
+use super::*;
+
+/// Series (name with labels) and their values.
+type Series = BTreeMap<String, f64>;
+
+/// Reads OpenMetrics text as strictly as this crate's output allows (OpenMetrics 1.0, section 3.4.2).
+fn parse(text: &str) -> Series {
+    let body = text.strip_suffix("# EOF\n").expect("an end mark, last");
+    let mut series = Series::new();
+    let mut families = BTreeMap::new();
+    let mut current: Option<(String, String)> = None;
+    for line in body.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, text) = help.split_once(' ').unwrap();
+            assert!(!text.is_empty(), "{line}");
+            current = Some((name.to_owned(), String::new()));
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            let family = current.as_mut().unwrap();
+            assert_eq!(family.0, name);
+            family.1 = kind.to_owned();
+            assert!(
+                families.insert(name.to_owned(), kind.to_owned()).is_none(),
+                "{name} twice"
+            );
+        } else {
+            let (family, kind) = current.as_ref().unwrap();
+            let (key, value) = line.rsplit_once(' ').unwrap();
+            let name = key.split('{').next().unwrap();
+            let suffix = name.strip_prefix(family.as_str()).expect(line);
+            let allowed: &[&str] = match kind.as_str() {
+                "counter" => &["_total"],
+                "gauge" => &[""],
+                "info" => &["_info"],
+                "histogram" => &["_sum", "_count", "_bucket"],
+                other => panic!("{other}"),
+            };
+            assert!(allowed.contains(&suffix), "{line}");
+            if let Some(labels) = key.strip_prefix(name).filter(|l| !l.is_empty()) {
+                check_labels(labels);
+            }
+            let value = value.parse().unwrap();
+            assert!(
+                series.insert(key.to_owned(), value).is_none(),
+                "{key} twice"
+            );
+        }
+    }
+    check_histograms(&families, &series);
+    series
+}
+
+fn check_labels(labels: &str) {
+    let mut rest = labels.strip_prefix('{').unwrap();
+    loop {
+        let (name, after) = rest.split_once("=\"").expect(labels);
+        assert!(
+            name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+            "{labels}"
+        );
+        let mut escaped = false;
+        let end = after
+            .find(|c| {
+                let ends = c == '"' && !escaped;
+                escaped = c == '\\' && !escaped;
+                ends
+            })
+            .expect(labels);
+        rest = &after[end + 1..];
+        if rest == "}" {
+            return;
+        }
+        rest = rest.strip_prefix(',').expect(labels);
+    }
+}
+
+fn check_histograms(families: &BTreeMap<String, String>, series: &Series) {
+    for (name, _) in families.iter().filter(|(_, kind)| *kind == "histogram") {
+        let prefix = format!("{name}_count");
+        for (key, count) in series.iter().filter(|(key, _)| key.starts_with(&prefix)) {
+            let labels = key[prefix.len()..].trim_matches(['{', '}']);
+            let mut buckets: Vec<(f64, f64)> = series
+                .iter()
+                .filter(|(key, _)| {
+                    key.starts_with(&format!("{name}_bucket{{le=")) && key.contains(labels)
+                })
+                .map(|(key, value)| {
+                    let bound = key.split('"').nth(1).unwrap();
+                    (bound.parse().unwrap(), *value)
+                })
+                .collect();
+            buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+            assert_eq!(buckets.len(), 18, "{key}");
+            assert!(
+                buckets.is_sorted_by(|a, b| a.1 <= b.1),
+                "{key} is not cumulated"
+            );
+            assert_eq!(buckets.last(), Some(&(f64::INFINITY, *count)));
+        }
+    }
+}
+
+fn read(registry: &Arc<Registry>) -> Series {
+    parse(&registry.encode(Format::OpenMetrics).unwrap())
+}
+
+fn exchange(method: Method, status: u16, millis: u64) -> Exchange {
+    Exchange {
+        method,
+        status,
+        duration: Duration::from_millis(millis),
+        bytes_in: 10,
+        bytes_out: 100,
+    }
+}
+
+#[test]
+fn an_idle_registry_is_well_formed() {
+    let series = read(&Registry::new(2));
+    assert_eq!(series["umay_connections_accepted_total"], 0.0);
+    assert_eq!(
+        series[r#"umay_protocol_detected_total{protocol="mqtt"}"#],
+        0.0
+    );
+    assert_eq!(
+        series[&format!(
+            "umay_build_info{{version=\"{}\"}}",
+            env!("CARGO_PKG_VERSION")
+        )],
+        1.0
+    );
+    assert!(series["process_resident_memory_bytes"] > 0.0);
+    assert!(
+        !series
+            .keys()
+            .any(|key| key.starts_with("umay_refusals_total"))
+    );
+}
+
+#[test]
+fn workers_are_summed() {
+    let registry = Registry::new(2);
+    for index in 0..2 {
+        let worker = registry.worker(index).unwrap();
+        worker.connections.accepted.add(3);
+        worker.connections.active.up();
+        worker.refusals.count(Some(Reason::NoRoute));
+        worker
+            .detection
+            .done(Detected::Http1, Duration::from_micros(700));
+        worker
+            .tls
+            .done(TlsVersion::Tls13, true, Duration::from_millis(3));
+        worker.http.responses.count(204);
+        worker.http.responses.count(777);
+        worker.tcp.bytes_out.add(5);
+        worker.tcp.closed(None, Duration::from_secs(7));
+        worker
+            .tcp
+            .closed(Some(Reason::IdleTimeout), Duration::from_secs(4000));
+        worker.pool.idle.up();
+        worker.retries.inc();
+    }
+    registry.worker(0).unwrap().tls.failed.inc();
+    registry.access_log_dropped().add(9);
+    assert!(registry.worker(2).is_none());
+
+    let series = read(&registry);
+    for (key, value) in [
+        ("umay_connections_accepted_total", 6.0),
+        ("umay_connections_active", 2.0),
+        (r#"umay_refusals_total{reason="no_route"}"#, 2.0),
+        (r#"umay_protocol_detected_total{protocol="http1"}"#, 2.0),
+        (
+            r#"umay_protocol_detection_seconds_bucket{le="0.0005"}"#,
+            0.0,
+        ),
+        (r#"umay_protocol_detection_seconds_bucket{le="0.001"}"#, 2.0),
+        ("umay_protocol_detection_seconds_sum", 0.0014),
+        (
+            r#"umay_tls_handshakes_total{version="1.3",resumed="yes",result="ok"}"#,
+            2.0,
+        ),
+        (
+            r#"umay_tls_handshakes_total{version="unknown",resumed="no",result="failed"}"#,
+            1.0,
+        ),
+        (r#"umay_http_responses_total{code="204"}"#, 2.0),
+        (r#"umay_http_responses_total{code="other"}"#, 2.0),
+        (r#"umay_tcp_bytes_total{direction="out"}"#, 10.0),
+        (r#"umay_tcp_connections_total{close_reason="ok"}"#, 2.0),
+        (
+            r#"umay_tcp_connections_total{close_reason="idle_timeout"}"#,
+            2.0,
+        ),
+        (
+            r#"umay_tcp_connection_duration_seconds_bucket{le="5.0"}"#,
+            0.0,
+        ),
+        (
+            r#"umay_tcp_connection_duration_seconds_bucket{le="10.0"}"#,
+            2.0,
+        ),
+        ("umay_upstream_connections_idle", 2.0),
+        ("umay_retries_total", 2.0),
+        ("umay_access_log_dropped_total", 9.0),
+    ] {
+        assert_eq!(series.get(key), Some(&value), "{key}");
+    }
+}
+
+#[test]
+fn routes_and_upstreams_have_their_series() {
+    let registry = Registry::new(2);
+    let route = registry.route("a \"b\"\\\nc");
+    route.count(0, &exchange(Method::Get, 200, 2));
+    route.count(1, &exchange(Method::Get, 204, 20));
+    route.count(1, &exchange(Method::Other, 999, 20));
+    route.count(2, &exchange(Method::Get, 200, 2));
+    let asleep = registry.route("asleep");
+    let upstream = registry.upstream("app");
+    upstream.attempted(0, None);
+    upstream.attempted(1, Some(Reason::ConnectRefused));
+    upstream.connected(1, Duration::from_millis(1));
+    upstream.answered(0, Duration::from_millis(8));
+
+    let series = read(&registry);
+    let named = r#"route="a \"b\"\\\nc""#;
+    for (key, value) in [
+        (
+            format!(r#"umay_http_requests_total{{{named},method="GET",code_class="2xx"}}"#),
+            2.0,
+        ),
+        (
+            format!(r#"umay_http_requests_total{{{named},method="_OTHER",code_class="other"}}"#),
+            1.0,
+        ),
+        (format!("umay_http_request_bytes_total{{{named}}}"), 30.0),
+        (format!("umay_http_response_bytes_total{{{named}}}"), 300.0),
+        (
+            format!("umay_http_request_duration_seconds_count{{{named}}}"),
+            3.0,
+        ),
+        (
+            format!(r#"umay_http_request_duration_seconds_bucket{{le="0.0025",{named}}}"#),
+            1.0,
+        ),
+        (
+            r#"umay_http_request_bytes_total{route="asleep"}"#.to_owned(),
+            0.0,
+        ),
+        (
+            r#"umay_upstream_attempts_total{upstream="app",outcome="ok"}"#.to_owned(),
+            1.0,
+        ),
+        (
+            r#"umay_upstream_attempts_total{upstream="app",outcome="connect_refused"}"#.to_owned(),
+            1.0,
+        ),
+        (
+            r#"umay_upstream_connect_duration_seconds_count{upstream="app"}"#.to_owned(),
+            1.0,
+        ),
+        (
+            r#"umay_upstream_request_duration_seconds_sum{upstream="app"}"#.to_owned(),
+            0.008,
+        ),
+    ] {
+        assert_eq!(series.get(&key), Some(&value), "{key}");
+    }
+    assert!(
+        !series
+            .keys()
+            .any(|k| k.starts_with("umay_http_request_duration") && k.contains("asleep"))
+    );
+    drop(asleep);
+}
+
+#[test]
+fn a_route_lives_as_long_as_a_table_holds_it() {
+    let registry = Registry::new(1);
+    let old = registry.route("r");
+    old.count(0, &exchange(Method::Get, 200, 1));
+    let new = registry.route("r");
+    drop(old);
+    new.count(0, &exchange(Method::Get, 200, 1));
+    let key = r#"umay_http_requests_total{route="r",method="GET",code_class="2xx"}"#;
+    assert_eq!(read(&registry)[key], 2.0);
+    drop(new);
+    assert!(!read(&registry).contains_key(key));
+    let again = registry.route("r");
+    again.count(0, &exchange(Method::Get, 200, 1));
+    assert_eq!(read(&registry)[key], 1.0);
+}
+
+#[test]
+fn the_older_format_names_families_as_their_series() {
+    let registry = Registry::new(1);
+    let text = registry.encode(Format::Classic).unwrap();
+    assert!(!text.contains("# EOF") && !text.contains("# UNIT"));
+    assert!(
+        text.contains("# TYPE umay_retries_total counter\numay_retries_total 0\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("# HELP umay_retries_total Attempts after the first\n"),
+        "{text}"
+    );
+    assert!(text.contains("# TYPE umay_build_info gauge\n"));
+    assert!(text.contains("# TYPE umay_tls_handshake_duration_seconds histogram\n"));
+}
+
+#[test]
+fn the_format_is_negotiated() {
+    let prometheus =
+        "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+    for (accept, format) in [
+        ("", Format::OpenMetrics),
+        ("*/*", Format::OpenMetrics),
+        (prometheus, Format::OpenMetrics),
+        ("text/plain; version=0.0.4", Format::Classic),
+    ] {
+        assert_eq!(Format::accepted_by(accept), format, "{accept}");
+    }
+}
