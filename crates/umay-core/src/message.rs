@@ -122,6 +122,13 @@ pub enum Framing {
     UntilClose,
 }
 
+impl Framing {
+    /// True if no byte of a body follows the head.
+    pub fn is_empty(self) -> bool {
+        matches!(self, Self::None | Self::Length(0))
+    }
+}
+
 /// Field names that Umay itself looks at, so that a head is searched by comparing one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]

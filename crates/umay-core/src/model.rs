@@ -4,6 +4,7 @@
 //! but not read, every default is filled in. It holds no sockets and no parsed certificates.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -540,6 +541,28 @@ impl Route {
             && matches.headers.is_empty()
             && matches.hosts.iter().all(|h| *h == HostPattern::Any)
             && !self.allow_connect
+    }
+}
+
+impl Balance {
+    /// The word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::LeastConnections => "least_connections",
+            Self::RandomOfTwo => "random_of_two",
+        }
+    }
+}
+
+/// For people: `upstream web`, `redirect 308`, `respond 200`.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forward(name) => write!(f, "upstream {name}"),
+            Self::Redirect(redirect) => write!(f, "redirect {}", redirect.status),
+            Self::Respond(respond) => write!(f, "respond {}", respond.status),
+        }
     }
 }
 

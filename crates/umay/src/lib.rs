@@ -1,3 +1,21 @@
 //! Umay's runtime: sockets, TLS, HTTP, pools, telemetry and their lifecycle.
 
+pub mod admin;
+pub mod app;
+pub mod conn;
+pub mod demo;
+pub mod detect;
+pub mod drain;
+pub mod front;
+pub mod http;
+pub mod listener;
+pub mod refusal;
+mod side;
+pub mod site;
+pub mod tcp;
 pub mod telemetry;
+pub mod tls;
+pub mod tunnel;
+pub mod upstream;
+pub mod worker;
+pub mod worker_thread;

@@ -2,7 +2,7 @@
 
 use super::{ClientCertFacts, HttpQuery, RouteIdx, hosts, or_any};
 use crate::message::{FieldId, Fields};
-use crate::model::{ClientCertMatch, HeaderMatch, HostPattern, Route};
+use crate::model::{Action, ClientCertMatch, HeaderMatch, HostPattern, Route};
 
 /// What a route asks of a request besides host and path.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub(super) struct Condition {
     headers: Vec<HeaderCondition>,
     sni: Vec<HostPattern>,
     client_cert: Option<ClientCertMatch>,
+    /// Takes nothing that came over TLS.
+    only_insecure: bool,
 }
 
 #[derive(Debug)]
@@ -39,11 +41,13 @@ impl Condition {
             headers: matches.headers.iter().map(header).collect(),
             sni: matches.sni.clone(),
             client_cert: matches.client_cert.clone(),
+            only_insecure: only_insecure(route),
         }
     }
 
     pub(super) fn holds(&self, class: SniClass, query: &HttpQuery<'_>) -> bool {
-        (self.methods.is_empty() || self.methods.iter().any(|method| method == query.method))
+        !(self.only_insecure && query.secure)
+            && (self.methods.is_empty() || self.methods.iter().any(|method| method == query.method))
             && self.headers.iter().all(|header| header.holds(query.fields))
             && self.names_server(class, query.sni.unwrap_or_default())
             && proves(self.client_cert.as_ref(), query.client_cert)
@@ -63,6 +67,17 @@ impl HeaderCondition {
                 && (id != FieldId::Other || name.eq_ignore_ascii_case(&self.name))
                 && self.value.as_ref().is_none_or(|wanted| wanted == value)
         })
+    }
+}
+
+/// True for a route that sends clients to the same place over TLS: who has come over TLS is there,
+/// and would be sent around for ever.
+pub(super) fn only_insecure(route: &Route) -> bool {
+    match &route.action {
+        Action::Redirect(to) => {
+            to.scheme.as_deref() == Some("https") && to.host.is_none() && to.path.is_none()
+        }
+        _ => false,
     }
 }
 

@@ -10,7 +10,8 @@
 //! 1. host: exact, then the longest wildcard, then any;
 //! 2. path: exact, then the longest prefix, by whole segments;
 //! 3. a route that names methods before one that does not;
-//! 4. more headers before fewer;
+//! 4. more headers before fewer; a route that only redirects to HTTPS counts as one with a header
+//!    more, and takes no request that came over TLS;
 //! 5. server name (SNI): exact, then wildcard, then any;
 //! 6. a route that asks for a client certificate before one that does not;
 //! 7. the order in the document.
@@ -43,7 +44,7 @@ use std::cmp::Reverse;
 
 use crate::message::Fields;
 use crate::model::{ClientCertMatch, HostPattern, Model, PathPattern, Protocol, Route};
-use condition::{Condition, SniClass, proves, sni_classes};
+use condition::{Condition, SniClass, only_insecure, proves, sni_classes};
 use hosts::HostMap;
 use paths::PathMap;
 
@@ -79,6 +80,8 @@ pub struct HttpQuery<'a> {
     pub sni: Option<&'a str>,
     /// The client's certificate, if it was verified.
     pub client_cert: Option<&'a ClientCertFacts>,
+    /// The client speaks TLS with us.
+    pub secure: bool,
 }
 
 /// What a verified client certificate says.
@@ -205,7 +208,7 @@ impl Table {
         };
         let rank = |sni| Rank {
             names_method: !matches.methods.is_empty(),
-            headers: matches.headers.len(),
+            headers: matches.headers.len() + usize::from(only_insecure(route)),
             sni,
             client_cert: matches.client_cert.is_some(),
         };

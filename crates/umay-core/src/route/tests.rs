@@ -121,6 +121,7 @@ fn get<'a>(host: &'a str, path: &'a str, fields: &'a Fields) -> HttpQuery<'a> {
         fields,
         sni: None,
         client_cert: None,
+        secure: false,
     }
 }
 

@@ -37,16 +37,29 @@ impl Clock {
     }
 
     fn format(&mut self) {
-        let (days, second) = (self.second / 86_400, self.second % 86_400);
-        let (year, month, day) = date(days);
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
         self.text.clear();
-        // Writing to a vector cannot fail.
-        let _ = write!(
-            self.text,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}."
-        );
+        write_second(&mut self.text, self.second);
+        self.text.push(b'.');
     }
+}
+
+/// A time in seconds since 1970, such as `2026-11-23T16:51:22Z` (RFC 3339).
+pub fn rfc3339(second: u64) -> String {
+    let mut text = Vec::with_capacity(20);
+    write_second(&mut text, second);
+    text.push(b'Z');
+    String::from_utf8(text).unwrap_or_default()
+}
+
+fn write_second(out: &mut Vec<u8>, second: u64) {
+    let (year, month, day) = date(second / 86_400);
+    let second = second % 86_400;
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    // Writing to a vector cannot fail.
+    let _ = write!(
+        out,
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
+    );
 }
 
 /// Year, month and day in the Gregorian calendar from the days since 1970-01-01.

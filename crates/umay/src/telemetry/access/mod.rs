@@ -23,6 +23,7 @@ use self::clock::Clock;
 use self::line::{flag, ip, key, millis, number, socket, string, text, word};
 use self::writer::{Message, Shared};
 
+pub use self::clock::rfc3339;
 pub use self::writer::AccessWriter;
 
 /// Bytes after which a batch is handed over.

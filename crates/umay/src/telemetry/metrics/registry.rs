@@ -53,6 +53,13 @@ impl Registry {
         self.workers.get(index)
     }
 
+    /// Connections from clients that are open now.
+    pub fn open_connections(&self) -> usize {
+        let open = self.workers.iter().map(|w| w.connections.active.get());
+        // Each shard is read at another moment, so the sum can be off.
+        usize::try_from(open.sum::<i64>()).unwrap_or(0)
+    }
+
     /// The metrics of the route with this name. A table that replaces another while a reload is under
     /// way is given the same ones, so counting goes on; when the last holder is gone, so is the series.
     pub fn route(&self, name: &str) -> Arc<RouteMetrics> {

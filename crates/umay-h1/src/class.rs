@@ -1,0 +1,78 @@
+//! Classes of bytes.
+
+/// A character of a token (RFC 9110 section 5.6.2).
+pub(crate) const TOKEN: u8 = 1;
+/// A byte of a field's value: visible, space, tab, or above ASCII (RFC 9110 section 5.5).
+pub(crate) const VALUE: u8 = 2;
+/// A byte of a request target: visible ASCII but `#`, which no target has (RFC 9112 section 3.2).
+/// `"<>\^{|}` and the backtick are no URI characters, but clients send them and nobody disagrees
+/// on what they are.
+pub(crate) const TARGET: u8 = 4;
+/// A byte of a host name: letters, digits, `-`, `.`, `_`, `~`. RFC 3986 allows more, which no name
+/// in use has and which software splits differently.
+pub(crate) const HOST: u8 = 8;
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+const fn classes() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        let mut class = 0;
+        let special = matches!(
+            b,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        );
+        if b.is_ascii_alphanumeric() || special {
+            class |= TOKEN;
+        }
+        if b == b'\t' || (b >= b' ' && b != 0x7f) {
+            class |= VALUE;
+        }
+        if b > b' ' && b < 0x7f && b != b'#' {
+            class |= TARGET;
+        }
+        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~') {
+            class |= HOST;
+        }
+        table[byte] = class;
+        byte += 1;
+    }
+    table
+}
+
+static CLASSES: [u8; 256] = classes();
+
+/// True if a byte is of a class.
+#[inline(always)]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a byte cannot be beyond 256 entries"
+)]
+pub(crate) fn is(byte: u8, class: u8) -> bool {
+    CLASSES[byte as usize] & class != 0
+}
+
+/// True if all bytes are of a class.
+#[inline(always)]
+pub(crate) fn all(bytes: &[u8], class: u8) -> bool {
+    bytes.iter().all(|byte| is(*byte, class))
+}
+
+/// True for a token of one byte or more.
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && all(bytes, TOKEN)
+}

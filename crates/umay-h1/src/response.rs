@@ -1,0 +1,97 @@
+//! Heads of responses (RFC 9112 section 4).
+
+use memchr::memchr;
+use umay_core::message::{Framing, Method, Response, Span, Version};
+
+use crate::class;
+use crate::fields::{self, Facts};
+use crate::request::parse_version;
+use crate::{Limits, Malformed, Scan};
+
+/// Reads the head of a response to a request with this method from the front of `buf`.
+///
+/// `Ok(None)` asks for more bytes; `scan` then remembers how far they were searched. `Ok(Some(n))`
+/// means that the head took `n` bytes; `response` then holds a copy of it.
+pub fn parse_response(
+    buf: &[u8],
+    scan: &mut Scan,
+    limits: &Limits,
+    method: Method,
+    response: &mut Response,
+) -> Result<Option<usize>, Malformed> {
+    // A status line has no target, so only the head's own limit counts.
+    let limits = Limits {
+        target: limits.head,
+        ..*limits
+    };
+    let Some((start, end)) = scan.find(buf, false, &limits)? else {
+        return Ok(None);
+    };
+    response.clear();
+    let head = buf.get(start..end).unwrap_or_default();
+    let base = response.fields.store(head).start;
+    let line_end = memchr(b'\n', head).unwrap_or_default();
+    let line = head.get(..line_end.saturating_sub(1)).unwrap_or_default();
+    let (version, status, phrase) = status_line(line)?;
+    response.version = version;
+    response.status = status;
+    response.phrase = Span {
+        start: base + (line.len() - phrase.len()) as u32,
+        len: phrase.len() as u32,
+    };
+    let facts = fields::parse(
+        head,
+        line_end + 1,
+        base,
+        version,
+        &limits,
+        &mut response.fields,
+    )?;
+    response.body = body(method, status, &facts)?;
+    response.keep_alive = facts.persists(version) && response.body != Framing::UntilClose;
+    Ok(Some(end))
+}
+
+/// Version, status, phrase. Some endpoints leave out the space before an empty phrase.
+fn status_line(line: &[u8]) -> Result<(Version, u16, &[u8]), Malformed> {
+    let space = memchr(b' ', line).ok_or(Malformed::BadStartLine)?;
+    let (version, rest) = line.split_at(space);
+    let version = parse_version(version)?;
+    let [b' ', a, b, c, phrase @ ..] = rest else {
+        return Err(Malformed::BadStatus);
+    };
+    let mut status = 0;
+    for digit in [a, b, c] {
+        if !digit.is_ascii_digit() {
+            return Err(Malformed::BadStatus);
+        }
+        status = status * 10 + u16::from(digit - b'0');
+    }
+    let phrase = match phrase {
+        [] => phrase,
+        [b' ', phrase @ ..] => phrase,
+        _ => return Err(Malformed::BadStatus),
+    };
+    if status < 100 {
+        return Err(Malformed::BadStatus);
+    }
+    if !class::all(phrase, class::VALUE) {
+        return Err(Malformed::BadPhrase);
+    }
+    Ok((version, status, phrase))
+}
+
+/// How the body ends (RFC 9112 section 6.3).
+fn body(method: Method, status: u16, facts: &Facts) -> Result<Framing, Malformed> {
+    let announced = facts.chunked || facts.length.is_some_and(|length| length > 0);
+    match status {
+        // RFC 9110 section 8.6, RFC 9112 section 6.1: whoever announces a body here may send one.
+        100..=199 if facts.chunked || facts.length.is_some() => Err(Malformed::UnwantedBody),
+        204 if announced => Err(Malformed::UnwantedBody),
+        100..=199 | 204 | 304 => Ok(Framing::None),
+        200..=299 if method == Method::Connect => Ok(Framing::None),
+        _ if method == Method::Head => Ok(Framing::None),
+        _ if facts.chunked => Ok(Framing::Chunked),
+        _ => Ok(facts.length.map_or(Framing::UntilClose, Framing::Length)),
+    }
+}

@@ -1,0 +1,114 @@
+//! The admin listener: metrics, health and status, for scrapers, orchestrators and people.
+//!
+//! It only ever tells: there is nothing here that changes state, so reaching it is reading it. It
+//! has a thread of its own, so a slow scrape costs the workers nothing, and every connection carries
+//! one request, so idle ones cannot pile up.
+
+mod answers;
+mod page;
+#[cfg(test)]
+mod page_tests;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::side::{self, Side};
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::Registry;
+
+/// Connections at a time; more wait in the kernel's queue.
+const CONNECTIONS: usize = 64;
+
+/// From accepting a connection to the end of its request's head.
+const HEAD: Duration = Duration::from_secs(5);
+
+/// The whole life of a connection, so that clients which do not take their answer give up their
+/// place.
+const LIFE: Duration = Duration::from_secs(30);
+
+/// What the admin listener tells about.
+#[derive(Clone)]
+pub struct AdminState {
+    /// For `/metrics`.
+    pub registry: Arc<Registry>,
+    /// For `/readyz`.
+    pub health: Health,
+    /// For `/status` and `/`: makes the document anew each time. It is called on the admin thread,
+    /// which does nothing else meanwhile.
+    pub status: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState").finish_non_exhaustive()
+    }
+}
+
+/// Why the admin listener could not bind, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("the admin listener cannot bind {addr}: {}", advice(*addr, error))]
+pub struct BindError {
+    /// The address that was asked for.
+    pub addr: SocketAddr,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+/// Binds the admin listener, so that the caller can tell its address (port 0 picks a free one) or
+/// what is wrong before anything runs.
+pub fn bind(addr: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(addr).map_err(|error| BindError { addr, error })
+}
+
+/// The running admin listener. Stops when dropped.
+#[derive(Debug)]
+pub struct Admin {
+    side: Side,
+}
+
+impl Admin {
+    /// Starts to answer on `listener`. Fails if the system gives no thread or no event queue.
+    pub fn start(listener: TcpListener, state: AdminState) -> io::Result<Self> {
+        let side = Side::start("umay-admin", || {
+            let listener = side::adopt(listener)?;
+            let app = answers::router(state);
+            Ok(side::accept(listener, CONNECTIONS, move |stream| {
+                let connection = side::http(stream, app.clone(), HEAD, false);
+                async move {
+                    // Whoever has not taken the answer by now is cut off.
+                    let _ = tokio::time::timeout(LIFE, connection).await;
+                }
+            }))
+        })?;
+        Ok(Self { side })
+    }
+
+    /// Closes the listener and all its connections, and waits until that is done.
+    pub fn stop(self) {
+        drop(self.side);
+    }
+}
+
+fn advice(addr: SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "port {} is in use by another process, perhaps another Umay; choose another address with \
+             `admin.bind`, or switch it off with `admin.bind = \"off\"`",
+            addr.port()
+        ),
+        io::ErrorKind::AddrNotAvailable => format!(
+            "this machine does not have the address {}; correct `admin.bind`",
+            addr.ip()
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "port {} needs a privilege; choose one from 1024 up with `admin.bind`",
+            addr.port()
+        ),
+        _ => format!("{error}; see `admin.bind`"),
+    }
+}

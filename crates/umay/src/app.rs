@@ -1,0 +1,371 @@
+//! The life of the process: start everything in order, wait for a signal, end everything in order.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use umay_core::model::Model;
+
+use crate::admin::{self, Admin, AdminState};
+use crate::worker_thread::{self, Setup};
+use crate::drain::Phase;
+use crate::listener;
+use crate::site::{Route, Site};
+use crate::telemetry::access::{AccessWriter, rfc3339};
+use crate::telemetry::health::{Health, Stage};
+use crate::telemetry::metrics::Registry;
+use crate::tls::{self, TlsProblem};
+use crate::upstream::Upstream;
+
+/// Time that what was cut has to say so in the log.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Everything that is made from the model before a socket is opened.
+pub struct Plan {
+    registry: Arc<Registry>,
+    upstreams: Arc<[Arc<Upstream>]>,
+    sites: Vec<Arc<Site>>,
+    workers: usize,
+}
+
+impl Plan {
+    /// Reads the files that the model names and builds what workers share. Fails with all that is
+    /// wrong.
+    pub fn build(model: &Model) -> Result<Self, Vec<TlsProblem>> {
+        tls::install_provider();
+        let cores = || thread::available_parallelism().map_or(1, usize::from);
+        let workers = model.workers.unwrap_or_else(cores);
+        let registry = Registry::new(workers);
+        let mut problems = Vec::new();
+        let mut upstreams = Vec::new();
+        for upstream in model.upstreams.values() {
+            let metrics = registry.upstream(&upstream.name);
+            match Upstream::build(upstream, metrics, workers) {
+                Ok(upstream) => upstreams.push(upstream),
+                Err(more) => problems.extend(more),
+            }
+        }
+        let routes = Route::build(model, &registry);
+        let mut sites = Vec::new();
+        for listener in model.listeners.values() {
+            match Site::build(model, listener, &routes) {
+                Ok(site) => sites.push(site),
+                Err(more) => problems.extend(more),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self {
+            registry,
+            upstreams: upstreams.into(),
+            sites,
+            workers,
+        })
+    }
+
+    /// What is questionable but no error.
+    pub fn warnings(&self) -> impl Iterator<Item = &TlsProblem> {
+        let sites = self.sites.iter().filter_map(|site| site.tls.as_ref());
+        sites.flat_map(|tls| tls.warnings())
+    }
+}
+
+/// A process that serves.
+pub struct App {
+    plan: Plan,
+    health: Health,
+    admin: Option<Admin>,
+    access: Option<AccessWriter>,
+    phase: watch::Sender<Phase>,
+    workers: Vec<JoinHandle<()>>,
+    /// Closed when the last worker has ended.
+    ended: mpsc::Receiver<()>,
+    /// Where it listens, by the listener's name.
+    pub listening: Vec<(String, SocketAddr)>,
+    /// Where the admin listener is, if there is one.
+    pub admin_address: Option<SocketAddr>,
+    timeouts: umay_core::model::Timeouts,
+}
+
+impl App {
+    /// Opens all sockets and starts all threads. When it returns, connections are served.
+    pub fn start(model: &Model, plan: Plan) -> anyhow::Result<Self> {
+        let files = raise_open_files();
+        let mut sockets = Vec::new();
+        let mut listening = Vec::new();
+        for site in &plan.sites {
+            let bound = bind(site, plan.workers)?;
+            if let Some(first) = bound.first() {
+                listening.push((site.listener.name.clone(), first.local_addr()?));
+            }
+            sockets.push(bound);
+        }
+        let health = Health::default();
+        let (admin, admin_address) = start_admin(model, &plan, &health, &listening)?;
+        let dropped = plan.registry.access_log_dropped().clone();
+        let access = AccessWriter::start(&model.log.access, dropped)
+            .with_context(|| format!("cannot open the access log {:?}", model.log.access))?;
+        let most = model.limits.connections.unwrap_or(files / 10 * 9 / 2);
+        let (phase, _) = watch::channel(Phase::Open);
+        let (alive, ended) = mpsc::channel(1);
+        let mut workers = Vec::new();
+        let mut ready = Vec::new();
+        for index in (0..plan.workers).rev() {
+            let (started, is_started) = std::sync::mpsc::sync_channel(1);
+            let setup = Setup {
+                index,
+                workers: plan.workers,
+                registry: Arc::clone(&plan.registry),
+                access: access.as_ref().map(AccessWriter::handle),
+                upstreams: Arc::clone(&plan.upstreams),
+                sockets: plan
+                    .sites
+                    .iter()
+                    .cloned()
+                    .zip(sockets.iter_mut().filter_map(Vec::pop))
+                    .collect(),
+                timeouts: model.timeouts.clone(),
+                limits: model.limits.clone(),
+                most,
+                phase: phase.subscribe(),
+                started,
+            };
+            workers.push(worker_thread::spawn(setup, alive.clone())?);
+            ready.push(is_started);
+        }
+        for is_started in ready {
+            is_started.recv().context("a worker did not start")??;
+        }
+        for (name, address) in &listening {
+            tracing::info!(listener = name, addr = %address, "listening");
+        }
+        if let Some(address) = admin_address {
+            tracing::info!(addr = %address, "admin");
+        }
+        health.set(Stage::Ready);
+        tracing::info!(workers = plan.workers, connections = most, "ready");
+        Ok(Self {
+            plan,
+            health,
+            admin,
+            access,
+            phase,
+            workers,
+            ended,
+            listening,
+            admin_address,
+            timeouts: model.timeouts.clone(),
+        })
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains: readiness goes off, connections are accepted
+    /// for a while longer, then what is open may finish until the deadline. A second signal ends at
+    /// once.
+    pub fn run(mut self) -> anyhow::Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let code = runtime.block_on(self.live())?;
+        self.end();
+        Ok(code)
+    }
+
+    async fn live(&mut self) -> anyhow::Result<ExitCode> {
+        let mut signals = Signals::new()?;
+        loop {
+            tokio::select! {
+                name = signals.next() => match (name, &self.access) {
+                    (Some(name), _) => {
+                        tracing::info!(signal = name, "draining");
+                        break;
+                    }
+                    (None, Some(access)) => drop(access.reopen()),
+                    (None, None) => {}
+                },
+                _ = self.ended.recv() => {
+                    tracing::error!("a worker has ended, which it should not; please report it");
+                    return Ok(ExitCode::FAILURE);
+                }
+            }
+        }
+        self.health.set(Stage::Draining);
+        let started = Instant::now();
+        self.phase.send_replace(Phase::Leaving);
+        let code = tokio::select! {
+            () = self.drain() => ExitCode::SUCCESS,
+            name = signals.end() => {
+                tracing::warn!(signal = name, "a second signal: ending at once");
+                ExitCode::FAILURE
+            }
+        };
+        self.phase.send_replace(Phase::Cutting);
+        // Returns nothing when all workers have ended.
+        let _ = tokio::time::timeout(LAST_WORDS, self.ended.recv()).await;
+        tracing::info!(after = ?started.elapsed(), "ended");
+        Ok(code)
+    }
+
+    async fn drain(&mut self) {
+        tokio::time::sleep(self.timeouts.drain_delay).await;
+        self.phase.send_replace(Phase::Draining);
+        let drained = tokio::time::timeout(self.timeouts.drain, self.ended.recv()).await;
+        if drained.is_err() {
+            let open = self.plan.registry.open_connections();
+            tracing::warn!(open, "the drain's deadline has come; what is open is cut");
+        }
+    }
+
+    fn end(self) {
+        for worker in self.workers {
+            if worker.is_finished() {
+                // A worker that panicked has said so.
+                let _ = worker.join();
+            }
+        }
+        if let Some(access) = self.access {
+            access.stop(LAST_WORDS);
+        }
+        if let Some(admin) = self.admin {
+            admin.stop();
+        }
+    }
+}
+
+/// The signals that the process listens to.
+struct Signals {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+    usr1: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            usr1: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// The name of a signal that ends the process; `None` for SIGUSR1, which opens the access log
+    /// anew after a rotation.
+    async fn next(&mut self) -> Option<&'static str> {
+        tokio::select! {
+            _ = self.term.recv() => Some("SIGTERM"),
+            _ = self.int.recv() => Some("SIGINT"),
+            _ = self.usr1.recv() => None,
+        }
+    }
+
+    async fn end(&mut self) -> &'static str {
+        loop {
+            if let Some(name) = self.next().await {
+                return name;
+            }
+        }
+    }
+}
+
+fn bind(site: &Site, workers: usize) -> anyhow::Result<Vec<TcpListener>> {
+    let address = site.listener.bind;
+    listener::bind(address, workers).with_context(|| {
+        let name = &site.listener.name;
+        format!("listener {name} cannot listen on {address} (is another process there? `ss -ltnp` tells)")
+    })
+}
+
+fn start_admin(
+    model: &Model,
+    plan: &Plan,
+    health: &Health,
+    listening: &[(String, SocketAddr)],
+) -> anyhow::Result<(Option<Admin>, Option<SocketAddr>)> {
+    let Some(address) = model.admin else {
+        return Ok((None, None));
+    };
+    let socket = admin::bind(address)?;
+    let address = socket.local_addr()?;
+    let state = AdminState {
+        registry: Arc::clone(&plan.registry),
+        health: health.clone(),
+        status: status(model, plan, health, listening),
+    };
+    Ok((Some(Admin::start(socket, state)?), Some(address)))
+}
+
+/// What `/status` tells.
+fn status(
+    model: &Model,
+    plan: &Plan,
+    health: &Health,
+    listening: &[(String, SocketAddr)],
+) -> Arc<dyn Fn() -> serde_json::Value + Send + Sync> {
+    let (started, health) = (Instant::now(), health.clone());
+    let (workers, registry) = (plan.workers, Arc::clone(&plan.registry));
+    let (upstreams, sites) = (Arc::clone(&plan.upstreams), plan.sites.clone());
+    let listening = listening.to_vec();
+    let routes = model.routes.iter().map(|route| {
+        json!({ "name": route.name, "to": route.action.to_string() })
+    });
+    let routes = serde_json::Value::Array(routes.collect());
+    Arc::new(move || {
+        let listeners = sites.iter().zip(&listening).map(|(site, (name, address))| {
+            json!({ "name": name, "addr": address.to_string(), "tls": site.tls.is_some() })
+        });
+        let upstreams = upstreams.iter().map(|upstream| {
+            let endpoints = upstream.endpoints.iter().map(|endpoint| {
+                json!({ "address": endpoint.label, "in_flight": endpoint.in_flight() })
+            });
+            json!({
+                "name": upstream.name,
+                "balance": upstream.balance.as_str(),
+                "endpoints": endpoints.collect::<Vec<_>>(),
+            })
+        });
+        let tls = sites.iter().filter_map(|site| site.tls.as_ref());
+        let certificates = tls.flat_map(|tls| tls.certificates()).map(|certificate| {
+            json!({
+                "names": certificate.names,
+                "not_after": rfc3339(certificate.not_after),
+                "files": [certificate.cert_file, certificate.key_file],
+            })
+        });
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_s": started.elapsed().as_secs(),
+            "stage": health.stage().as_str(),
+            "workers": workers,
+            "connections": registry.open_connections(),
+            "listeners": listeners.collect::<Vec<_>>(),
+            "routes": routes,
+            "upstreams": upstreams.collect::<Vec<_>>(),
+            "certificates": certificates.collect::<Vec<_>>(),
+        })
+    })
+}
+
+/// Raises the limit on open files as far as the process may. Returns what it is.
+fn raise_open_files() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    /// What there is if there is no limit: a million.
+    const PLENTY: u64 = 1 << 20;
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(PLENTY);
+    let raised = Rlimit {
+        current: Some(wanted),
+        maximum: limit.maximum,
+    };
+    let now = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => wanted,
+        Err(_) => limit.current.unwrap_or(PLENTY),
+    };
+    usize::try_from(now).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,189 @@
+//! What a connection is read from and written to: a socket, or TLS over one. Nothing above this
+//! room knows the difference.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+
+use super::buffer::Buffer;
+
+/// A socket, or TLS over one.
+#[derive(Debug)]
+pub enum Io {
+    /// A socket.
+    Plain(Plain),
+    /// TLS; boxed, for its state is a hundred times that of a socket.
+    Tls(Box<TlsStream<Plain>>),
+}
+
+/// A socket. Bytes that were looked at before TLS began are read again from here.
+#[derive(Debug)]
+pub struct Plain {
+    stream: TcpStream,
+    replay: Option<Buffer>,
+}
+
+impl Plain {
+    /// A socket of which nothing was read yet.
+    pub fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            replay: None,
+        }
+    }
+
+    /// Puts bytes in front of what comes from the socket.
+    pub fn replay(&mut self, bytes: Option<Buffer>) {
+        self.replay = bytes;
+    }
+
+    /// The socket.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.replay {
+            Some(_) => Poll::Ready(Ok(())),
+            None => self.stream.poll_read_ready(cx),
+        }
+    }
+}
+
+impl Io {
+    /// Ready when a read would not wait: bytes, the end or an error are there. Under TLS what is
+    /// there may turn out to be no byte of the stream.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(plain) => plain.poll_readable(cx),
+            Self::Tls(tls) => {
+                let (plain, wants_read) = match &**tls {
+                    TlsStream::Client(tls) => (tls.get_ref().0, tls.get_ref().1.wants_read()),
+                    TlsStream::Server(tls) => (tls.get_ref().0, tls.get_ref().1.wants_read()),
+                };
+                if wants_read {
+                    plain.poll_readable(cx)
+                } else {
+                    Poll::Ready(Ok(()))
+                }
+            }
+        }
+    }
+
+    /// Reads into `buf`; 0 is the end.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(buf);
+        ready!(match self {
+            Self::Plain(plain) => Pin::new(plain).poll_read(cx, &mut buf),
+            Self::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, &mut buf),
+        })?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    /// Writes some of the slices.
+    pub fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match (self, slices) {
+            (Self::Plain(plain), [one]) => Pin::new(&mut plain.stream).poll_write(cx, one),
+            (Self::Plain(plain), many) => {
+                Pin::new(&mut plain.stream).poll_write_vectored(cx, many)
+            }
+            (Self::Tls(tls), slices) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
+        }
+    }
+
+    /// Sends what TLS holds back.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
+        }
+    }
+
+    /// Says that no more will be written: FIN, and before it `close_notify`.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(plain) => Pin::new(&mut plain.stream).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
+        }
+    }
+
+    /// The socket below.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(plain) => &plain.stream,
+            Self::Tls(tls) => &tls.get_ref().0.stream,
+        }
+    }
+
+    /// The socket, if there is nothing above it: bytes may then pass by it unseen.
+    pub fn bare(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(plain) if plain.replay.is_none() => Some(&plain.stream),
+            _ => None,
+        }
+    }
+}
+
+impl AsyncRead for Plain {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(replay) = &mut self.replay {
+            let count = replay.unread().len().min(buf.remaining());
+            buf.put_slice(replay.slice(&(0..count)));
+            replay.consume(count);
+            if replay.unread().is_empty() {
+                self.replay = None;
+            }
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Plain {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl AsFd for Plain {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}

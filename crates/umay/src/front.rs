@@ -1,0 +1,302 @@
+//! The way of a connection from its accept to the room that serves it: detect, open TLS, detect
+//! again, and hand it over.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::Instant;
+
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsStream};
+use umay_core::detect::{ClientHello, Hello, Verdict, client_hello};
+use umay_core::model::Protocol;
+use umay_core::reason::Reason;
+
+use crate::conn::{Conn, Deadline, Io, Plain, prepare, until};
+use crate::detect::{Found, GRACE, Patience, detect};
+use crate::http::Http;
+use crate::site::{Client, Route, Site};
+use crate::tcp::{Story, Stream, Tcp};
+use crate::tls::{self, Choice, PeerFacts, ServerTls};
+use crate::upstream::Upstreams;
+use crate::worker::Worker;
+
+/// What one worker does with the connections that it accepts.
+#[derive(Debug)]
+pub struct Front {
+    worker: Rc<Worker>,
+    http: Rc<Http>,
+    tcp: Tcp,
+}
+
+impl Front {
+    /// The front of this worker.
+    pub fn new(worker: &Rc<Worker>, upstreams: &Rc<Upstreams>) -> Rc<Self> {
+        Rc::new(Self {
+            worker: Rc::clone(worker),
+            http: Http::new(worker, upstreams),
+            tcp: Tcp::new(worker, upstreams),
+        })
+    }
+
+    /// Serves a connection from its accept to its end.
+    pub async fn serve(self: Rc<Self>, site: Arc<Site>, stream: TcpStream, client: Client) {
+        let _open = self.worker.drain.hold();
+        let _active = self.worker.metrics.connections.active.hold();
+        prepare(&stream);
+        let conn = Conn::new(Io::Plain(Plain::new(stream)), &self.worker.buffers);
+        let deadline = self.worker.timers.deadline();
+        let table = &site.table;
+        if table.only_stream() && site.tls.is_none() && !table.has_passthrough() {
+            return self.stream(client, conn, "tcp", Protocol::Tcp, &deadline).await;
+        }
+        let mut arrival = Arrival {
+            client,
+            conn,
+            deadline,
+        };
+        let found = self.detect(&mut arrival).await;
+        if found != Found::Spoken(Verdict::Tls) {
+            return self.hand_over(arrival, found).await;
+        }
+        // Boxed: a handshake needs much for a moment, what comes after it little for long.
+        let Some(mut arrival) = Box::pin(self.tls(arrival)).await else {
+            return;
+        };
+        let spoken = arrival.client.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
+        let found = match spoken {
+            Some(b"http/1.1") => Found::Spoken(Verdict::Http1),
+            _ if table.only_stream() => Found::Spoken(Verdict::Opaque),
+            _ => self.detect(&mut arrival).await,
+        };
+        self.hand_over(arrival, found).await;
+    }
+
+    async fn detect(&self, arrival: &mut Arrival) -> Found {
+        let table = &arrival.client.site.table;
+        let silent = table.serves_stream().then(|| {
+            let wait = self.worker.timeouts.detect;
+            let route = self.route(&arrival.client, Protocol::Tcp);
+            match route {
+                Some(route) if route.is_server_first() => wait.min(GRACE),
+                _ => wait,
+            }
+        });
+        let patience = Patience { silent };
+        detect(&self.worker, &mut arrival.conn, patience, &arrival.deadline).await
+    }
+
+    /// Gives a connection to the room that serves what it speaks.
+    async fn hand_over(&self, arrival: Arrival, found: Found) {
+        let site = Arc::clone(&arrival.client.site);
+        let table = &site.table;
+        let Arrival {
+            client,
+            conn,
+            deadline,
+        } = arrival;
+        match found {
+            Found::Gone => conn.close(&deadline).await,
+            Found::Spoken(Verdict::Http1) if table.serves_http() => {
+                self.http.serve(client, conn, deadline).await;
+            }
+            Found::Spoken(Verdict::Http2) if table.serves_http() => {
+                self.http2(&client, conn, &deadline).await;
+            }
+            Found::Spoken(Verdict::Mqtt) if table.serves_stream() => {
+                self.stream(client, conn, "mqtt", Protocol::Mqtt, &deadline).await;
+            }
+            Found::Silent | Found::Spoken(_) if table.serves_stream() => {
+                self.stream(client, conn, "tcp", Protocol::Tcp, &deadline).await;
+            }
+            // No stream goes on from here, so it can only be HTTP gone wrong: that room says how.
+            Found::Spoken(_) | Found::Stalled if table.serves_http() => {
+                self.http.serve(client, conn, deadline).await;
+            }
+            Found::Silent | Found::Stalled => {
+                self.refuse(&client, "none", Reason::DetectTimeout, "");
+                conn.close(&deadline).await;
+            }
+            Found::Spoken(_) => {
+                self.refuse(&client, "tcp", Reason::NoRoute, "");
+                conn.close(&deadline).await;
+            }
+        }
+    }
+
+    async fn stream(
+        &self,
+        client: Client,
+        conn: Conn,
+        proto: &'static str,
+        protocol: Protocol,
+        deadline: &Deadline,
+    ) {
+        let Some(route) = self.route(&client, protocol) else {
+            self.refuse(&client, proto, Reason::NoRoute, "");
+            return conn.close(deadline).await;
+        };
+        let stream = Stream {
+            client: &client,
+            conn,
+            proto,
+            route,
+        };
+        self.tcp.serve(stream, deadline).await;
+    }
+
+    fn route<'a>(&self, client: &'a Client, protocol: Protocol) -> Option<&'a Route> {
+        let cert = client.tls.as_ref().and_then(|tls| tls.client_cert.as_ref());
+        let idx = client.site.table.match_stream(protocol, client.sni(), cert)?;
+        client.site.route(idx)
+    }
+
+    fn refuse(&self, client: &Client, proto: &'static str, reason: Reason, detail: &str) {
+        Story::of(proto).tell(&self.worker, client, reason, detail);
+    }
+
+    /// HTTP/2 with prior knowledge: says in its own words that it is to come back with HTTP/1.1.
+    async fn http2(&self, client: &Client, conn: Conn, deadline: &Deadline) {
+        const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        // RFC 9113 sections 6.8 and 7: GOAWAY, last stream 0, HTTP_1_1_REQUIRED.
+        const GOAWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0d];
+        let answer = [&SETTINGS[..], &GOAWAY[..]].concat();
+        let detail = "HTTP/2 is not served here yet";
+        self.refuse(client, "http/2", Reason::VersionUnsupported, detail);
+        self.last_words(conn, &answer, deadline).await;
+    }
+
+    /// Opens TLS, or passes it through. `None` if the connection is over.
+    async fn tls(&self, arrival: Arrival) -> Option<Arrival> {
+        let Arrival {
+            client,
+            mut conn,
+            deadline,
+        } = arrival;
+        deadline.set(self.worker.timeouts.handshake);
+        let hello = match self.hello(&mut conn, &deadline).await {
+            Ok(hello) => hello,
+            Err((reason, detail)) => {
+                self.worker.metrics.tls.failed.inc();
+                self.refuse(&client, "tls", reason, detail);
+                return None;
+            }
+        };
+        let site = Arc::clone(&client.site);
+        let table = &site.table;
+        let sni = hello.sni.as_deref();
+        let raw = match &site.tls {
+            _ if table.has_passthrough() && table.match_passthrough(sni).is_some() => {
+                table.match_passthrough(sni)
+            }
+            Some(tls) => return self.handshake(client, conn, deadline, tls, &hello).await,
+            // TLS is as good as any other bytes for a stream.
+            None => table.match_stream(Protocol::Tcp, sni, None),
+        };
+        let Some(route) = raw.and_then(|idx| site.route(idx)) else {
+            // A fatal alert: handshake_failure.
+            const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
+            self.refuse(&client, "tls", Reason::TlsNotConfigured, "");
+            self.last_words(conn, &ALERT, &deadline).await;
+            return None;
+        };
+        let stream = Stream {
+            client: &client,
+            conn,
+            proto: "tls",
+            route,
+        };
+        self.tcp.serve(stream, &deadline).await;
+        None
+    }
+
+    async fn handshake(
+        &self,
+        client: Client,
+        conn: Conn,
+        deadline: Deadline,
+        tls: &ServerTls,
+        hello: &ClientHello,
+    ) -> Option<Arrival> {
+        let metrics = &self.worker.metrics.tls;
+        let config = match tls.choose(hello.sni.as_deref(), &hello.alpn) {
+            Choice::Accept { config, .. } => Arc::clone(config),
+            Choice::Refuse {
+                reason,
+                alert,
+                detail,
+            } => {
+                metrics.failed.inc();
+                self.refuse(&client, "tls", reason, &detail);
+                self.last_words(conn, &alert, &deadline).await;
+                return None;
+            }
+        };
+        let started = Instant::now();
+        let (plain, buffers) = conn.into_plain()?;
+        let accept = TlsAcceptor::from(config).accept(plain);
+        // The deadline that was set for the hello is for the whole handshake.
+        let (reason, detail) = match until(&deadline, accept).await {
+            Some(Ok(stream)) => {
+                let facts = PeerFacts::of(stream.get_ref().1);
+                metrics.done(facts.version, facts.resumed, started.elapsed());
+                let io = Io::Tls(Box::new(TlsStream::from(stream)));
+                return Some(Arrival {
+                    client: Client {
+                        tls: Some(Box::new(facts)),
+                        ..client
+                    },
+                    conn: Conn::new(io, &buffers),
+                    deadline,
+                });
+            }
+            Some(Err(error)) => tls::accept_reason(&error),
+            None => (Reason::HandshakeTimeout, String::new()),
+        };
+        metrics.failed.inc();
+        self.refuse(&client, "tls", reason, &detail);
+        None
+    }
+
+    /// Sends bytes and ends the connection.
+    async fn last_words(&self, mut conn: Conn, bytes: &[u8], deadline: &Deadline) {
+        // Whether they arrive or not, the connection ends.
+        let _ = conn.write_all(bytes, deadline, self.worker.timeouts.send).await;
+        conn.linger(deadline).await;
+    }
+
+    /// Reads the ClientHello, which stays with the connection.
+    async fn hello(
+        &self,
+        conn: &mut Conn,
+        deadline: &Deadline,
+    ) -> Result<ClientHello, (Reason, &'static str)> {
+        let read = poll_fn(|cx| {
+            loop {
+                match client_hello(conn.unread()) {
+                    Hello::Hello(hello) => return Poll::Ready(Ok(hello)),
+                    Hello::Malformed(word) => return Poll::Ready(Err(word)),
+                    Hello::NeedMore if conn.is_full() => return Poll::Ready(Err("hello_too_long")),
+                    Hello::NeedMore => {}
+                }
+                match ready!(conn.poll_fill(cx)) {
+                    Ok(count) if count > 0 => {}
+                    _ => return Poll::Ready(Err("the client left")),
+                }
+            }
+        });
+        match until(deadline, read).await {
+            Some(read) => read.map_err(|word| (Reason::HandshakeFailed, word)),
+            None => Err((Reason::HandshakeTimeout, "the hello took too long")),
+        }
+    }
+}
+
+/// A connection that is being looked at.
+#[derive(Debug)]
+struct Arrival {
+    client: Client,
+    conn: Conn,
+    deadline: Deadline,
+}

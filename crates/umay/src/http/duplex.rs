@@ -1,0 +1,364 @@
+//! One attempt at an endpoint: the request goes up while the answer comes down, in one task.
+//!
+//! Both directions are polled in turn, so an endpoint may answer before it has read the whole
+//! request, and a client that leaves is noticed while the endpoint is still thinking.
+
+use std::io::ErrorKind;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use umay_core::message::{FieldId, Framing, Method, Response};
+use umay_core::reason::Reason;
+use umay_h1::{self as h1, Malformed, Scan};
+
+use super::body::{Half, Outgoing, Pace, Stop, Waiting};
+use super::head::{self, Delivery};
+use crate::conn::{Conn, Deadline, NEVER};
+use crate::drain::Phase;
+use crate::worker::Worker;
+
+/// Interim answers (1xx) to one request, at most.
+const MOST_INTERIM: u32 = 16;
+
+/// An attempt under way.
+pub(super) struct Duplex<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) deadline: &'a Deadline,
+    pub(super) cx: head::Context<'a>,
+    pub(super) client: &'a mut Conn,
+    pub(super) link: &'a mut Conn,
+    pub(super) response: &'a mut Response,
+    pub(super) up: &'a mut Half,
+    pub(super) up_out: &'a mut Outgoing,
+    pub(super) down_out: &'a mut Outgoing,
+    pub(super) state: State,
+}
+
+/// How far an attempt has come.
+pub(super) struct State {
+    upload: Upload,
+    /// `None` until the head of the final answer is there.
+    pub(super) down: Option<(Half, Delivery)>,
+    scan: Scan,
+    interim: u32,
+    /// A byte of an answer has come.
+    pub(super) answered: bool,
+    /// `100 Continue` was passed on, or the body came without it.
+    continued: bool,
+    sent: Option<Instant>,
+    pub(super) first_byte: Option<Duration>,
+    /// Wait for the head of the answer.
+    until: crate::conn::Millis,
+    /// Writes interim answers, and knows whether any byte went to the client.
+    early: Half,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upload {
+    Flowing,
+    Sent,
+    /// The endpoint takes no more; it may have answered all the same.
+    Broken,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The answer is complete.
+    Complete,
+    /// The protocol changes: what follows is a tunnel.
+    Switch,
+    /// The attempt failed. If no byte of an answer has gone to the client, it can be told.
+    Failed(Reason, String),
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        Self {
+            upload: Upload::Flowing,
+            down: None,
+            scan: Scan::default(),
+            interim: 0,
+            answered: false,
+            continued: false,
+            sent: None,
+            first_byte: None,
+            until: NEVER,
+            early: Half::new(Framing::None, Framing::None, None, false),
+        }
+    }
+
+    /// True if a byte of the final answer was written to the client.
+    pub(super) fn has_begun(&self) -> bool {
+        self.down.as_ref().is_some_and(|(down, _)| down.started)
+    }
+
+    /// True if the whole request went to the endpoint.
+    pub(super) fn is_sent(&self) -> bool {
+        self.upload == Upload::Sent
+    }
+}
+
+impl Duplex<'_> {
+    /// Moves whatever can be moved; ready when the attempt is over.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if let Err(end) = self.poll_up(cx) {
+            return Poll::Ready(end);
+        }
+        if let Poll::Ready(end) = self.poll_down(cx) {
+            return Poll::Ready(end);
+        }
+        if self.worker.drain.phase() == Phase::Cutting {
+            return Poll::Ready(failed(Reason::Draining, "the drain's deadline has come"));
+        }
+        let up = match self.state.upload {
+            Upload::Flowing => self.up.until,
+            Upload::Sent | Upload::Broken => NEVER,
+        };
+        let down = match &self.state.down {
+            Some((down, _)) => down.until,
+            None => self.state.until.min(self.state.early.until),
+        };
+        self.deadline.set_at(up.min(down));
+        ready!(self.deadline.poll(cx));
+        Poll::Ready(self.timed_out(up < down))
+    }
+
+    fn timed_out(&self, up: bool) -> End {
+        let timeouts = &self.worker.timeouts;
+        match (up, &self.state.down) {
+            (true, _) if self.up.waiting == Waiting::Read => failed(
+                Reason::RequestBodyTimeout,
+                format!("no byte of the body for {:?}", timeouts.body),
+            ),
+            (true, _) => failed(
+                Reason::UpstreamStalled,
+                format!("the endpoint took no byte of the request for {:?}", timeouts.send),
+            ),
+            (false, None) => failed(
+                Reason::UpstreamTimeout,
+                format!("no answer for {:?}", timeouts.first_byte),
+            ),
+            (false, Some((down, _))) if down.waiting == Waiting::Read => failed(
+                Reason::UpstreamStalled,
+                format!("no byte of the answer for {:?}", timeouts.body),
+            ),
+            (false, Some(_)) => failed(
+                Reason::ClientStalled,
+                format!("the client took no byte for {:?}", timeouts.send),
+            ),
+        }
+    }
+
+    /// The request's direction; then the client is watched, for it may leave.
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        let pace = Pace {
+            timers: self.deadline.timers(),
+            timeouts: &self.worker.timeouts,
+        };
+        if self.state.upload == Upload::Flowing {
+            let step = self
+                .up
+                .poll(cx, self.up_out, self.client, self.link.io_mut(), &pace);
+            self.state.upload = match step {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(())) => Upload::Sent,
+                Poll::Ready(Err(Stop::Refused(_))) => Upload::Broken,
+                Poll::Ready(Err(stop)) => return Err(client_failed(stop)),
+            };
+            self.state.sent = Some(Instant::now());
+            self.state.until = pace.timers.after(pace.timeouts.first_byte);
+        }
+        while !self.client.is_full() {
+            match self.client.poll_fill(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0)) => return Err(failed(Reason::ClientGone, "")),
+                // The next request, or the rest of a body that the endpoint does not want.
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => {
+                    return Err(failed(Reason::ClientGone, error.to_string()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The answer's direction.
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let pace = Pace {
+            timers: self.deadline.timers(),
+            timeouts: &self.worker.timeouts,
+        };
+        if self.state.down.is_none()
+            && let Err(end) = ready!(self.poll_head(cx, &pace))
+        {
+            return Poll::Ready(end);
+        }
+        let Some((down, _)) = &mut self.state.down else {
+            return Poll::Ready(End::Switch);
+        };
+        let to = self.client.io_mut();
+        Poll::Ready(match ready!(down.poll(cx, self.down_out, self.link, to, &pace)) {
+            Ok(()) => End::Complete,
+            Err(Stop::Refused(error)) => failed(Reason::ClientGone, error.to_string()),
+            Err(Stop::Malformed(malformed)) => malformed_answer(malformed),
+            Err(Stop::Cut(error)) => failed(Reason::UpstreamCut, error.to_string()),
+            Err(Stop::TooLarge) => failed(Reason::Internal, "an answer has no limit"),
+        })
+    }
+
+    /// Reads heads of answers until the final one, or the one that changes the protocol, and puts
+    /// it up for writing.
+    fn poll_head(&mut self, cx: &mut Context<'_>, pace: &Pace<'_>) -> Poll<Result<(), End>> {
+        loop {
+            let to = self.client.io_mut();
+            if let Err(error) = ready!(self.state.early.poll_head(cx, self.down_out, to, pace)) {
+                return Poll::Ready(Err(failed(Reason::ClientGone, error.to_string())));
+            }
+            self.state.early.until = NEVER;
+            let limits = &self.worker.limits;
+            let limits = h1::Limits {
+                head: limits.head,
+                fields: limits.fields,
+                target: limits.target,
+            };
+            let parsed = h1::parse_response(
+                self.link.unread(),
+                &mut self.state.scan,
+                &limits,
+                self.cx.request.method,
+                self.response,
+            );
+            match parsed {
+                Ok(Some(length)) => {
+                    self.link.consume(length);
+                    self.state.scan = Scan::default();
+                    if let Some(outcome) = self.take_head() {
+                        return Poll::Ready(outcome);
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+                Err(malformed) => return Poll::Ready(Err(malformed_answer(malformed))),
+            }
+            if self.link.is_full() {
+                self.link.compact();
+            }
+            match ready!(self.link.poll_fill(cx)) {
+                Ok(0) if self.state.answered => {
+                    let detail = "the endpoint left in the middle of its head";
+                    return Poll::Ready(Err(failed(Reason::UpstreamClosed, detail)));
+                }
+                Ok(0) => return Poll::Ready(Err(failed(Reason::UpstreamClosed, ""))),
+                Ok(_) => self.first_bytes(),
+                Err(error) => {
+                    let reason = match error.kind() {
+                        ErrorKind::InvalidData => Reason::UpstreamTlsFailed,
+                        _ => Reason::UpstreamClosed,
+                    };
+                    return Poll::Ready(Err(failed(reason, error.to_string())));
+                }
+            }
+        }
+    }
+
+    fn first_bytes(&mut self) {
+        if self.state.answered {
+            return;
+        }
+        self.state.answered = true;
+        // There is no way back now, so the request's bytes need not be kept.
+        if self.state.upload != Upload::Flowing {
+            self.up.release(self.client);
+        }
+        self.state.first_byte = self.state.sent.map(|sent| sent.elapsed());
+    }
+
+    /// Decides on a head that was read; `None` if it was interim and another is to come.
+    fn take_head(&mut self) -> Option<Result<(), End>> {
+        let request = self.cx.request;
+        let status = self.response.status;
+        let switches = status == 101
+            || (request.method == Method::Connect && (200..300).contains(&status));
+        if switches {
+            return Some(self.switch());
+        }
+        let interim = status < 200;
+        if interim {
+            self.state.interim += 1;
+            self.state.continued |= status == 100;
+            if self.state.interim > MOST_INTERIM {
+                let detail = "more interim answers than anyone needs";
+                return Some(Err(failed(Reason::UpstreamMalformed, detail)));
+            }
+            if request.version == umay_core::message::Version::Http10 {
+                return None;
+            }
+        }
+        // A client that was not told to continue may send its body or not: nobody knows where the
+        // next request would begin.
+        let in_doubt = request.expect_continue && !self.state.continued && !self.up.is_read();
+        let may_keep = self.worker.drain.phase() == Phase::Open
+            && self.state.upload != Upload::Broken
+            && !in_doubt;
+        let delivery = Delivery::of(request, self.response.body, may_keep);
+        let out = &mut self.down_out.lead;
+        if head::response(&self.cx, self.response, delivery, out).is_err() {
+            let detail = "Connection names too many fields";
+            return Some(Err(failed(Reason::UpstreamMalformed, detail)));
+        }
+        if interim {
+            return None;
+        }
+        let down = Half::new(self.response.body, delivery.framing, None, false);
+        self.state.down = Some((down, delivery));
+        Some(Ok(()))
+    }
+
+    /// The endpoint agrees to another protocol: only to one that the client has asked for.
+    fn switch(&mut self) -> Result<(), End> {
+        let request = self.cx.request;
+        let asked = |protocol: &[u8]| {
+            let mut all = request.fields.all(FieldId::Upgrade);
+            request.upgrade && all.any(|asked| asked.eq_ignore_ascii_case(protocol))
+        };
+        let agreed = match self.response.fields.first(FieldId::Upgrade) {
+            _ if request.method == Method::Connect => self.response.status != 101,
+            Some(protocol) => asked(protocol),
+            None => false,
+        };
+        if !agreed {
+            let detail = "101 to a protocol that was not asked for";
+            return Err(failed(Reason::UpstreamMalformed, detail));
+        }
+        let delivery = Delivery {
+            framing: Framing::None,
+            keep_alive: true,
+        };
+        let out = &mut self.down_out.lead;
+        head::response(&self.cx, self.response, delivery, out)
+            .map_err(|_| failed(Reason::UpstreamMalformed, "Connection names too many fields"))
+    }
+}
+
+fn failed(reason: Reason, detail: impl Into<String>) -> End {
+    End::Failed(reason, detail.into())
+}
+
+fn malformed_answer(malformed: Malformed) -> End {
+    failed(malformed.upstream_reason(), malformed.what())
+}
+
+/// What stopped the request's direction on the client's side.
+fn client_failed(stop: Stop) -> End {
+    match stop {
+        Stop::Malformed(malformed) => failed(malformed.reason(), malformed.what()),
+        Stop::TooLarge => failed(Reason::RequestBodyTooLarge, "the body is larger than allowed"),
+        Stop::Cut(error) | Stop::Refused(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            failed(Reason::RequestBodyCut, "")
+        }
+        Stop::Cut(error) | Stop::Refused(error) => {
+            failed(Reason::RequestBodyCut, error.to_string())
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! HTTP/1.1: requests in, answers out, on connections that stay.
+//!
+//! The way of a request: [`connection`] reads its head and finds its route, [`forward`] finds an
+//! endpoint, [`duplex`] moves both bodies at once with a [`body`] per direction, [`head`] decides
+//! what the other side gets to see, and [`answer`] is for when Umay answers itself.
+
+mod answer;
+mod body;
+mod connection;
+mod duplex;
+mod forward;
+mod head;
+mod record;
+mod scratch;
+
+use std::rc::Rc;
+
+use crate::conn::{Conn, Deadline};
+use crate::site::Client;
+use crate::upstream::Upstreams;
+use crate::worker::Worker;
+use connection::Connection;
+use scratch::Scratches;
+
+/// What one worker needs to serve HTTP.
+#[derive(Debug)]
+pub struct Http {
+    worker: Rc<Worker>,
+    upstreams: Rc<Upstreams>,
+    scratches: Scratches,
+}
+
+impl Http {
+    /// HTTP on this worker.
+    pub fn new(worker: &Rc<Worker>, upstreams: &Rc<Upstreams>) -> Rc<Self> {
+        Rc::new(Self {
+            worker: Rc::clone(worker),
+            upstreams: Rc::clone(upstreams),
+            scratches: Scratches::default(),
+        })
+    }
+
+    /// Serves a client's connection to its end.
+    pub async fn serve(self: &Rc<Self>, client: Client, conn: Conn, deadline: Deadline) {
+        let connection = Connection {
+            http: Rc::clone(self),
+            client,
+            conn,
+            deadline,
+        };
+        connection.serve().await;
+    }
+}

@@ -1,0 +1,145 @@
+//! What is remembered of a request until it is over: for the access log and the metrics.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use umay_core::headers::Forwarded;
+use umay_core::message::{FieldId, Request};
+use umay_core::reason::Reason;
+
+use super::head::scheme;
+use crate::site::{Client, Route};
+use crate::telemetry::access::{Attempts, HttpEntry};
+use crate::telemetry::metrics::Exchange;
+use crate::upstream::Share;
+use crate::worker::Worker;
+
+/// One request's story.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) started: Instant,
+    /// 0 as long as nothing was answered.
+    pub(super) status: u16,
+    pub(super) reason: Option<Reason>,
+    pub(super) detail: Cow<'static, str>,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) first_byte: Option<Duration>,
+    pub(super) connect: Option<Duration>,
+    pub(super) attempts: u32,
+    pub(super) reused: bool,
+    /// The upstream and the place of the last endpoint.
+    pub(super) endpoint: Option<(Rc<Share>, usize)>,
+    pub(super) forwarded: Option<Forwarded>,
+}
+
+impl Record {
+    pub(super) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            status: 0,
+            reason: None,
+            detail: Cow::Borrowed(""),
+            bytes_in: 0,
+            bytes_out: 0,
+            first_byte: None,
+            connect: None,
+            attempts: 0,
+            reused: false,
+            endpoint: None,
+            forwarded: None,
+        }
+    }
+
+    /// Remembers why; the first reason counts.
+    pub(super) fn because(&mut self, reason: Reason, detail: impl Into<Cow<'static, str>>) {
+        if self.reason.is_none() {
+            self.reason = Some(reason);
+            self.detail = detail.into();
+        }
+    }
+
+    /// Counts and logs the request.
+    pub(super) fn finish(
+        &self,
+        worker: &Worker,
+        client: &Client,
+        route: Option<&Route>,
+        request: &Request,
+    ) {
+        // A client that left before it was answered is logged as nginx does.
+        let status = if self.status == 0 { 499 } else { self.status };
+        let duration = self.started.elapsed();
+        worker.metrics.http.responses.count(status);
+        if let Some(reason) = self.reason {
+            worker.metrics.refusals.count(Some(reason));
+        }
+        if let Some(route) = route {
+            let exchange = Exchange {
+                method: request.method,
+                status,
+                duration,
+                bytes_in: self.bytes_in,
+                bytes_out: self.bytes_out,
+            };
+            route.metrics.count(worker.index, &exchange);
+        }
+        if worker.access.is_on() {
+            worker
+                .access
+                .http(&self.entry(client, route, request, status, duration));
+        }
+    }
+
+    fn entry<'a>(
+        &'a self,
+        client: &'a Client,
+        route: Option<&'a Route>,
+        request: &'a Request,
+        status: u16,
+        duration: Duration,
+    ) -> HttpEntry<'a> {
+        let forwarded = self.forwarded.as_ref();
+        let ip = forwarded.map_or_else(
+            || client.peer.ip().to_canonical(),
+            |forwarded| forwarded.client_ip,
+        );
+        let upstream = self.endpoint.as_ref().map(|(share, _)| share.upstream());
+        let endpoint = self
+            .endpoint
+            .as_ref()
+            .and_then(|(share, place)| share.upstream().endpoints.get(*place));
+        HttpEntry {
+            request_id: forwarded.map_or(b"", |f| f.request_id.as_str().as_bytes()),
+            downstream: client.downstream(ip),
+            proto: request.version.as_str(),
+            method: request.method_bytes(),
+            scheme: match forwarded {
+                Some(forwarded) => scheme(forwarded),
+                None if client.tls.is_some() => "https",
+                None => "http",
+            },
+            host: request.authority_bytes(),
+            path: request.path_bytes(),
+            query: request.query_bytes(),
+            route: route.map(|route| &*route.model.name),
+            status,
+            reason: self.reason,
+            detail: &self.detail,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            duration,
+            first_byte: self.first_byte,
+            attempts: Attempts {
+                count: self.attempts,
+                upstream: upstream.map(|upstream| &*upstream.name),
+                endpoint: endpoint.map(|endpoint| &*endpoint.label),
+                reused: self.reused,
+                connect: self.connect,
+            },
+            user_agent: request.fields.first(FieldId::UserAgent),
+            referer: request.fields.first(FieldId::Referer),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What runs beside the workers: one thread with a small runtime, and plain HTTP/1 over hyper on it.
+//!
+//! The admin listener and the demo's endpoints stand on this, never the proxy itself: nothing here
+//! is on a request's path, so it is short rather than fast.
+
+mod html;
+#[cfg(test)]
+pub(crate) mod raw;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::{io, thread};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime;
+use tokio::sync::{Semaphore, oneshot};
+
+pub(crate) use html::Html;
+
+/// How long to wait after `accept` failed. Nearly always descriptors have run out, and others have
+/// to close theirs first.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What hyper may hold per connection in each direction; also the cap on a request's head.
+const BUFFER: usize = 16 * 1024;
+
+/// A thread with a runtime of its own. Dropping it ends whatever it does and waits for its end.
+#[derive(Debug)]
+pub(crate) struct Side {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Side {
+    /// Starts a thread called `name` that does `work` until the [`Side`] is dropped. `work` is made
+    /// here, so that its errors are the caller's, but within the runtime, so that it can register
+    /// sockets.
+    pub(crate) fn start<F>(name: &str, work: impl FnOnce() -> io::Result<F>) -> io::Result<Self>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let work = {
+            let _within = runtime.enter();
+            work()?
+        };
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        _ = stopped => {}
+                        () = work => {}
+                    }
+                });
+                // The runtime goes here, and with it every task that was spawned on it.
+            })?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        // Dropping the sender is the signal, so the thread also ends if its owner panics.
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // An error means that the thread panicked, which has been reported on standard error.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Hands a bound listener to the current runtime.
+pub(crate) fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+/// Accepts connections for ever, at most `most` at a time, and gives each to `handle` in a task of
+/// its own. While all places are taken, clients wait in the kernel's queue.
+pub(crate) async fn accept<F>(listener: TcpListener, most: usize, handle: impl Fn(TcpStream) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(most));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Without it small answers are late, not wrong.
+                let _ = stream.set_nodelay(true);
+                let connection = handle(stream);
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves one HTTP/1 connection. A request's head has to arrive within `head`; `keep_alive` says
+/// whether another may follow it.
+pub(crate) async fn http(stream: TcpStream, app: Router, head: Duration, keep_alive: bool) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head)
+        .keep_alive(keep_alive)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
+        .with_upgrades();
+    // An error is the peer's: it left, stalled, or does not speak HTTP.
+    let _ = connection.await;
+}

@@ -1,0 +1,132 @@
+//! A listener's site: what it serves, built from the model and shared by all workers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
+use std::{fmt, net::{IpAddr, SocketAddr}};
+
+use umay_core::model::{self, Action, Listener, Model};
+use umay_core::route::{RouteIdx, Table};
+
+use crate::telemetry::access::Downstream;
+use crate::telemetry::metrics::{Registry, RouteMetrics};
+use crate::tls::{PeerFacts, ServerTls, TlsProblem};
+
+/// A listener with its routes and certificates.
+pub struct Site {
+    /// The listener as configured.
+    pub listener: Listener,
+    /// Which route takes what.
+    pub table: Table,
+    /// TLS termination, if there is any.
+    pub tls: Option<ServerTls>,
+    routes: Arc<[Route]>,
+}
+
+/// A route with what it needs at run time.
+#[derive(Debug)]
+pub struct Route {
+    /// As configured.
+    pub model: model::Route,
+    /// Its metrics.
+    pub metrics: Arc<RouteMetrics>,
+    /// The place of its upstream, if it has one.
+    pub upstream: Option<usize>,
+    /// Its endpoints speak before the client does, as the last silent client has shown.
+    server_first: AtomicBool,
+}
+
+/// A client's connection, as far as it is known before it says anything.
+#[derive(Debug)]
+pub struct Client {
+    /// Where it came to.
+    pub site: Arc<Site>,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// When it was accepted.
+    pub accepted: Instant,
+    /// What TLS has shown of it.
+    pub tls: Option<Box<PeerFacts>>,
+}
+
+impl Site {
+    /// Puts a listener together with the routes from [`Route::build`], and reads its certificates.
+    pub fn build(
+        model: &Model,
+        listener: &Listener,
+        routes: &Arc<[Route]>,
+    ) -> Result<Arc<Self>, Vec<TlsProblem>> {
+        let table = Table::for_listener(model, &listener.name);
+        let alpn: &[&[u8]] = if table.serves_http() {
+            &[b"http/1.1"]
+        } else {
+            &[]
+        };
+        let load = |tls| ServerTls::load(tls, alpn, table.serves_stream());
+        let tls = listener.tls.as_ref().map(load).transpose()?;
+        Ok(Arc::new(Self {
+            table,
+            listener: listener.clone(),
+            tls,
+            routes: Arc::clone(routes),
+        }))
+    }
+
+    /// A route that the table has named.
+    pub fn route(&self, idx: RouteIdx) -> Option<&Route> {
+        self.routes.get(idx)
+    }
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Site({})", self.listener.name)
+    }
+}
+
+impl Route {
+    /// Prepares all routes of a model.
+    pub fn build(model: &Model, registry: &Arc<Registry>) -> Arc<[Self]> {
+        let place = |name: &String| model.upstreams.keys().position(|have| have == name);
+        let build = |route: &model::Route| Self {
+            model: route.clone(),
+            metrics: registry.route(&route.name),
+            upstream: match &route.action {
+                Action::Forward(name) => place(name),
+                Action::Redirect(_) | Action::Respond(_) => None,
+            },
+            server_first: AtomicBool::new(false),
+        };
+        model.routes.iter().map(build).collect()
+    }
+
+    /// True if its endpoints are known to speak first.
+    pub fn is_server_first(&self) -> bool {
+        self.server_first.load(Relaxed)
+    }
+
+    /// Remembers who spoke first on it.
+    pub fn learn_server_first(&self, server_first: bool) {
+        if self.is_server_first() != server_first {
+            self.server_first.store(server_first, Relaxed);
+        }
+    }
+}
+
+impl Client {
+    /// The server name that was asked for.
+    pub fn sni(&self) -> Option<&str> {
+        self.tls.as_ref()?.sni.as_deref()
+    }
+
+    /// Its side of a log entry; `ip` is who it is behind trusted proxies.
+    pub fn downstream(&self, ip: IpAddr) -> Downstream<'_> {
+        Downstream {
+            client: ip,
+            peer: self.peer,
+            listener: &self.site.listener.name,
+            sni: self.sni(),
+            tls: self.tls.as_ref().map(|tls| tls.version.as_str()),
+        }
+    }
+}

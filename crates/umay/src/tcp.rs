@@ -1,0 +1,140 @@
+//! Raw streams: any bytes, from a client to an endpoint and back.
+
+use std::rc::Rc;
+
+use umay_core::model::Scheme;
+use umay_core::reason::Reason;
+
+use crate::conn::{Conn, Deadline};
+use crate::site::{Client, Route};
+use crate::telemetry::access;
+use crate::tunnel::{self, Ended};
+use crate::upstream::{Attempts, Upstreams};
+use crate::worker::Worker;
+
+/// What one worker needs to serve raw streams.
+#[derive(Debug)]
+pub struct Tcp {
+    worker: Rc<Worker>,
+    upstreams: Rc<Upstreams>,
+}
+
+/// A stream and where it goes.
+#[derive(Debug)]
+pub struct Stream<'a> {
+    /// Who it is from.
+    pub client: &'a Client,
+    /// The client's connection.
+    pub conn: Conn,
+    /// What it speaks, for the log.
+    pub proto: &'static str,
+    /// Its route.
+    pub route: &'a Route,
+}
+
+impl Tcp {
+    /// Streams on this worker.
+    pub fn new(worker: &Rc<Worker>, upstreams: &Rc<Upstreams>) -> Self {
+        Self {
+            worker: Rc::clone(worker),
+            upstreams: Rc::clone(upstreams),
+        }
+    }
+
+    /// Carries a stream to its end.
+    pub async fn serve(&self, stream: Stream<'_>, deadline: &Deadline) {
+        let Stream {
+            client,
+            mut conn,
+            proto,
+            route,
+        } = stream;
+        let share = route.upstream.and_then(|place| self.upstreams.get(place));
+        let mut story = Story::of(proto);
+        story.route = Some(route);
+        let Some(share) = share else {
+            return story.tell(&self.worker, client, Reason::Internal, "");
+        };
+        // Connections of streams are not pooled.
+        let mut attempts = Attempts::new(true);
+        let opened = share.open(Scheme::serves_tcp, false, &mut attempts, deadline).await;
+        let upstream = share.upstream();
+        let endpoint = attempts.place.and_then(|place| upstream.endpoints.get(place));
+        story.attempts = access::Attempts {
+            count: attempts.count,
+            upstream: Some(&upstream.name),
+            endpoint: endpoint.map(|endpoint| &*endpoint.label),
+            ..access::Attempts::default()
+        };
+        let (mut link, lease) = match opened {
+            Ok(opened) => opened,
+            Err(failure) => {
+                story.tell(&self.worker, client, failure.reason, &failure.detail);
+                return conn.close(deadline).await;
+            }
+        };
+        story.attempts.connect = link.connect;
+        story.ended = tunnel::run(&self.worker, &mut conn, &mut link.conn, deadline).await;
+        if let Some(server_first) = story.ended.server_first {
+            route.learn_server_first(server_first);
+        }
+        if let Some(reason) = story.ended.reason {
+            lease.fail(reason);
+            conn.reset();
+            link.conn.reset();
+        } else {
+            drop(lease);
+        }
+        story.log(&self.worker, client);
+    }
+}
+
+/// What is remembered of a stream until it is over.
+#[derive(Debug, Default)]
+pub struct Story<'a> {
+    proto: &'static str,
+    route: Option<&'a Route>,
+    ended: Ended,
+    attempts: access::Attempts<'a>,
+}
+
+impl Story<'_> {
+    /// The story of a stream that speaks this, as far as is known.
+    pub fn of(proto: &'static str) -> Self {
+        Self {
+            proto,
+            ..Self::default()
+        }
+    }
+
+    /// Counts and logs a stream that was refused.
+    pub fn tell(mut self, worker: &Worker, client: &Client, reason: Reason, detail: &str) {
+        self.ended.reason = Some(reason);
+        detail.clone_into(&mut self.ended.detail);
+        self.log(worker, client);
+    }
+
+    fn log(&self, worker: &Worker, client: &Client) {
+        let reason = self.ended.reason;
+        let duration = client.accepted.elapsed();
+        worker.metrics.tcp.closed(reason, duration);
+        if reason.is_some() {
+            worker.metrics.refusals.count(reason);
+        }
+        if !worker.access.is_on() {
+            return;
+        }
+        worker.access.tcp(&access::TcpEntry {
+            downstream: client.downstream(client.peer.ip().to_canonical()),
+            proto: self.proto,
+            alpn: client.tls.as_ref().and_then(|tls| tls.alpn.as_deref()),
+            route: self.route.map(|route| &*route.model.name),
+            reason,
+            detail: &self.ended.detail,
+            bytes_in: self.ended.bytes_in,
+            bytes_out: self.ended.bytes_out,
+            duration,
+            attempts: self.attempts,
+        });
+    }
+}

@@ -1,0 +1,152 @@
+//! TLS towards endpoints.
+
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, RootCertStore};
+use umay_core::model::{Endpoint, UpstreamTls};
+
+use super::files::{self, Certificate};
+use super::problem::{TlsProblem, both, broken};
+use super::provider;
+use super::verify::{AcceptAny, Verifier};
+
+/// How TLS is spoken to the endpoints of one upstream, shared by all workers. Sessions with up to
+/// 256 names are resumed; they are never shared with another upstream or kept over a reload.
+#[derive(Clone)]
+pub struct ClientTls {
+    config: Arc<ClientConfig>,
+    sni: Option<ServerName<'static>>,
+    warnings: Vec<TlsProblem>,
+}
+
+// No key is to be printed.
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientTls")
+            .field("sni", &self.sni)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClientTls {
+    /// Reads an upstream's files. To be called only for upstreams that have an endpoint with TLS,
+    /// since without authorities of its own it reads those of the system, once in the life of the
+    /// process. Fails with all that is wrong.
+    pub fn load(tls: &UpstreamTls) -> Result<Self, Vec<TlsProblem>> {
+        let mut problems = Vec::new();
+        let sni = tls.sni.as_deref().and_then(|name| {
+            let parsed = server_name(name);
+            parsed.map_err(|problem| problems.push(problem)).ok()
+        });
+        let verifier = verifier(tls);
+        let verifier = verifier.map_err(|more| problems.extend(more)).ok();
+        let client = tls.client.as_ref().map(Certificate::read).transpose();
+        let client = client.map_err(|more| problems.extend(more)).ok();
+        let (Some(verifier), Some(client), true) = (verifier, client, problems.is_empty()) else {
+            return Err(problems);
+        };
+        let config = config(verifier, client.as_ref()).map_err(|error| vec![broken(&error)])?;
+        let now = files::unix_now();
+        let warning = client.and_then(|certificate| certificate.warning(now));
+        Ok(Self {
+            config: Arc::new(config),
+            sni,
+            warnings: warning.into_iter().collect(),
+        })
+    }
+
+    /// The settings to handshake with. No application protocol is offered: HTTP/1.1 is what an
+    /// endpoint speaks that is asked for none.
+    pub fn config(&self) -> &Arc<ClientConfig> {
+        &self.config
+    }
+
+    /// The name to ask an endpoint for and to verify: the configured one, else the endpoint's host.
+    /// Fails if the host is neither a DNS name nor an address.
+    pub fn server_name(&self, endpoint: &Endpoint) -> Result<ServerName<'static>, TlsProblem> {
+        match &self.sni {
+            Some(name) => Ok(name.clone()),
+            None => server_name(&endpoint.host),
+        }
+    }
+
+    /// What is questionable but did not keep the files from being used.
+    pub fn warnings(&self) -> &[TlsProblem] {
+        &self.warnings
+    }
+}
+
+fn server_name(name: &str) -> Result<ServerName<'static>, TlsProblem> {
+    let bare = name.strip_suffix('.').unwrap_or(name);
+    ServerName::try_from(bare.to_owned()).map_err(|_| {
+        let what = format!("`{}` is not a server name", name.escape_debug());
+        TlsProblem::new(what, "give a DNS name or an IP address as `sni`")
+    })
+}
+
+fn config(
+    verifier: Arc<dyn ServerCertVerifier>,
+    client: Option<&Certificate>,
+) -> Result<ClientConfig, rustls::Error> {
+    // The verifiers here are the usual one in a thin coat, and the one that was asked for by name.
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    Ok(match client {
+        Some(certificate) => {
+            let key = SingleCertAndKey::from(Arc::clone(&certificate.key));
+            builder.with_client_cert_resolver(Arc::new(key))
+        }
+        None => builder.with_no_client_auth(),
+    })
+}
+
+fn verifier(tls: &UpstreamTls) -> Result<Arc<dyn ServerCertVerifier>, Vec<TlsProblem>> {
+    if tls.accept_any {
+        return Ok(Arc::new(AcceptAny));
+    }
+    let crl = tls.crl.as_deref();
+    let ((roots, given), lists) = both(authorities(tls), files::revocations(crl))?;
+    // What is revoked is refused; what no list speaks of is not, and an old list still counts.
+    let inner = WebPkiServerVerifier::builder_with_provider(roots, provider())
+        .with_crls(lists)
+        .allow_unknown_revocation_status()
+        .build()
+        .map_err(|error| vec![files::bad_revocations(crl, &error)])?;
+    Ok(Arc::new(Verifier { inner, given }))
+}
+
+/// Whom to trust, and which of them the configuration gives itself.
+fn authorities(
+    tls: &UpstreamTls,
+) -> Result<(Arc<RootCertStore>, Vec<CertificateDer<'static>>), TlsProblem> {
+    match &tls.ca {
+        Some(file) => files::authorities(file),
+        None => Ok((system_roots()?, Vec::new())),
+    }
+}
+
+/// The authorities that the system trusts. One that cannot be parsed is passed over, since nobody
+/// here can repair it; that there are none at all is told each time.
+fn system_roots() -> Result<Arc<RootCertStore>, TlsProblem> {
+    static ROOTS: LazyLock<(Arc<RootCertStore>, String)> = LazyLock::new(|| {
+        let loaded = rustls_native_certs::load_native_certs();
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(loaded.certs);
+        let errors = loaded.errors.iter().map(|error| format!(" ({error})"));
+        (Arc::new(store), errors.collect())
+    });
+    let (store, errors) = &*ROOTS;
+    if store.is_empty() {
+        let what = format!("the system has no certificate authorities{errors}");
+        let hint = "install the package `ca-certificates`, or give `ca` with a file of your own";
+        return Err(TlsProblem::new(what, hint));
+    }
+    Ok(Arc::clone(store))
+}

@@ -1,0 +1,128 @@
+//! A new connection to an endpoint: name, TCP, TLS, each with its deadline, and for each way to
+//! fail a reason.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Instant;
+
+use tokio::net::{TcpStream, lookup_host};
+use tokio_rustls::{TlsConnector, TlsStream};
+use umay_core::model;
+use umay_core::reason::Reason;
+
+use super::{Lease, Link, Share};
+use crate::conn::{Conn, Deadline, Io, Plain, prepare, until};
+use crate::tls;
+
+/// Why there is no connection.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The reason.
+    pub reason: Reason,
+    /// More about it, for people; may be empty.
+    pub detail: String,
+}
+
+impl Failure {
+    pub(super) fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self {
+            reason,
+            detail: detail.into(),
+        }
+    }
+}
+
+impl Share {
+    /// Opens a connection to the leased endpoint. No byte of a request is sent before TLS, if the
+    /// endpoint wants it, is established and verified.
+    pub(super) async fn connect(
+        self: &Rc<Self>,
+        lease: &Lease,
+        deadline: &Deadline,
+    ) -> Result<Link, Failure> {
+        let Some(endpoint) = lease.endpoint() else {
+            return Err(Failure::new(Reason::Internal, "the endpoint is gone"));
+        };
+        let started = Instant::now();
+        let wait = self.worker.timeouts.connect;
+        deadline.set(wait);
+        let stream = until(deadline, reach(&endpoint.address)).await;
+        let stream = stream.unwrap_or_else(|| {
+            let detail = format!("no answer to the connect in {wait:?}");
+            Err(Failure::new(Reason::ConnectTimeout, detail))
+        })?;
+        prepare(&stream);
+        let io = if endpoint.address.scheme.is_tls() {
+            deadline.set(wait);
+            let secured = until(deadline, self.secure(stream, &endpoint.address)).await;
+            secured.unwrap_or_else(|| {
+                let detail = format!("no end of the TLS handshake in {wait:?}");
+                Err(Failure::new(Reason::ConnectTimeout, detail))
+            })?
+        } else {
+            Io::Plain(Plain::new(stream))
+        };
+        self.worker.metrics.pool.opened.inc();
+        let took = started.elapsed();
+        self.upstream.metrics.connected(self.worker.index, took);
+        let conn = Conn::new(io, &self.worker.buffers);
+        let mut link = Link::new(conn, Rc::clone(self), lease.place());
+        link.connect = Some(took);
+        Ok(link)
+    }
+
+    async fn secure(&self, stream: TcpStream, address: &model::Endpoint) -> Result<Io, Failure> {
+        let Some(tls) = &self.upstream.tls else {
+            return Err(Failure::new(Reason::Internal, "TLS was not prepared"));
+        };
+        let name = tls
+            .server_name(address)
+            .map_err(|error| Failure::new(Reason::UpstreamTlsFailed, error.to_string()))?;
+        let connector = TlsConnector::from(tls.config().clone());
+        match connector.connect(name, Plain::new(stream)).await {
+            Ok(stream) => Ok(Io::Tls(Box::new(TlsStream::from(stream)))),
+            Err(error) => {
+                let (reason, detail) = tls::connect_reason(&error);
+                Err(Failure { reason, detail })
+            }
+        }
+    }
+}
+
+/// Resolves the endpoint's name, if it has one, and connects to the first address that answers.
+async fn reach(endpoint: &model::Endpoint) -> Result<TcpStream, Failure> {
+    if let Ok(ip) = endpoint.host.parse::<IpAddr>() {
+        return dial(SocketAddr::new(ip, endpoint.port)).await;
+    }
+    let addresses = lookup_host((&*endpoint.host, endpoint.port)).await;
+    let addresses =
+        addresses.map_err(|error| Failure::new(Reason::EndpointUnresolved, error.to_string()))?;
+    let mut failure = Failure::new(Reason::EndpointUnresolved, "the name has no address");
+    for address in addresses {
+        match dial(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(why) => failure = why,
+        }
+    }
+    Err(failure)
+}
+
+async fn dial(address: SocketAddr) -> Result<TcpStream, Failure> {
+    TcpStream::connect(address)
+        .await
+        .map_err(|error| Failure::new(dial_reason(&error), format!("{address}: {error}")))
+}
+
+fn dial_reason(error: &io::Error) -> Reason {
+    use rustix::io::Errno;
+    const OURS: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    match error.kind() {
+        ErrorKind::ConnectionRefused => Reason::ConnectRefused,
+        ErrorKind::TimedOut => Reason::ConnectTimeout,
+        _ if Errno::from_io_error(error).is_some_and(|errno| OURS.contains(&errno)) => {
+            Reason::Overloaded
+        }
+        _ => Reason::ConnectFailed,
+    }
+}

@@ -1,0 +1,115 @@
+//! Connections to an endpoint that wait to be used again, those first that were used last: so the
+//! fewest are kept warm, and the others grow old and go.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Share;
+use crate::conn::{Conn, Millis, Timers};
+
+/// One worker's idle connections to one endpoint.
+#[derive(Debug)]
+pub(super) struct Pool {
+    idle: Vec<Idle>,
+    cap: usize,
+}
+
+#[derive(Debug)]
+struct Idle {
+    conn: Conn,
+    until: Millis,
+    /// Where its life is counted.
+    worker: Rc<crate::worker::Worker>,
+}
+
+impl Pool {
+    pub(super) fn new(cap: usize) -> Self {
+        Self {
+            idle: Vec::new(),
+            cap,
+        }
+    }
+
+    pub(super) fn take(&mut self) -> Option<Conn> {
+        self.idle.pop().map(Idle::into_conn)
+    }
+
+    pub(super) fn sweep(&mut self, timers: &Timers) {
+        self.idle.retain_mut(|idle| {
+            let keep = !timers.is_past(idle.until) && idle.conn.is_quiet();
+            if !keep {
+                idle.forget();
+            }
+            keep
+        });
+    }
+}
+
+impl Idle {
+    fn into_conn(self) -> Conn {
+        self.worker.metrics.pool.idle.down();
+        self.conn
+    }
+
+    fn forget(&self) {
+        self.worker.metrics.pool.idle.down();
+        self.worker.metrics.pool.closed.inc();
+    }
+}
+
+/// A connection to an endpoint, in use.
+#[derive(Debug)]
+pub struct Link {
+    /// The connection.
+    pub conn: Conn,
+    /// It comes from the pool, so the endpoint may have closed it meanwhile.
+    pub reused: bool,
+    /// How long it took to open; `None` if it was open.
+    pub connect: Option<Duration>,
+    /// Counts the end of the connection, unless it goes back to the pool.
+    life: Life,
+}
+
+#[derive(Debug)]
+struct Life(Option<(Rc<Share>, usize)>);
+
+impl Link {
+    pub(super) fn new(conn: Conn, share: Rc<Share>, place: usize) -> Self {
+        Self {
+            conn,
+            reused: false,
+            connect: None,
+            life: Life(Some((share, place))),
+        }
+    }
+
+    /// Puts the connection into the pool. The caller vouches that the last answer on it is complete
+    /// and that the endpoint keeps it open.
+    pub fn put_back(mut self) {
+        let Some((share, place)) = self.life.0.take() else {
+            return;
+        };
+        let worker = &share.worker;
+        if let Some(pool) = share.pools.get(place) {
+            let mut pool = pool.borrow_mut();
+            if pool.idle.len() < pool.cap {
+                worker.metrics.pool.idle.up();
+                pool.idle.push(Idle {
+                    conn: self.conn,
+                    until: worker.timers.after(worker.timeouts.upstream_idle),
+                    worker: Rc::clone(worker),
+                });
+                return;
+            }
+        }
+        worker.metrics.pool.closed.inc();
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        if let Some((share, _)) = &self.0 {
+            share.worker.metrics.pool.closed.inc();
+        }
+    }
+}
