@@ -4,6 +4,7 @@
 //! testable in memory, and fuzz targets link only this crate and `umay-h1`.
 
 pub mod balance;
+pub mod config;
 pub mod detect;
 pub mod headers;
 pub mod message;

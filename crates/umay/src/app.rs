@@ -14,7 +14,6 @@ use tokio::sync::{mpsc, watch};
 use umay_core::model::Model;
 
 use crate::admin::{self, Admin, AdminState};
-use crate::worker_thread::{self, Setup};
 use crate::drain::Phase;
 use crate::listener;
 use crate::site::{Route, Site};
@@ -23,6 +22,7 @@ use crate::telemetry::health::{Health, Stage};
 use crate::telemetry::metrics::Registry;
 use crate::tls::{self, TlsProblem};
 use crate::upstream::Upstream;
+use crate::worker_thread::{self, Setup};
 
 /// Time that what was cut has to say so in the log.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -312,18 +312,19 @@ fn status(
     let (workers, registry) = (plan.workers, Arc::clone(&plan.registry));
     let (upstreams, sites) = (Arc::clone(&plan.upstreams), plan.sites.clone());
     let listening = listening.to_vec();
-    let routes = model.routes.iter().map(|route| {
-        json!({ "name": route.name, "to": route.action.to_string() })
-    });
+    let routes = model
+        .routes
+        .iter()
+        .map(|route| json!({ "name": route.name, "to": route.action.to_string() }));
     let routes = serde_json::Value::Array(routes.collect());
     Arc::new(move || {
         let listeners = sites.iter().zip(&listening).map(|(site, (name, address))| {
             json!({ "name": name, "addr": address.to_string(), "tls": site.tls.is_some() })
         });
         let upstreams = upstreams.iter().map(|upstream| {
-            let endpoints = upstream.endpoints.iter().map(|endpoint| {
-                json!({ "address": endpoint.label, "in_flight": endpoint.in_flight() })
-            });
+            let endpoints = upstream.endpoints.iter().map(
+                |endpoint| json!({ "address": endpoint.label, "in_flight": endpoint.in_flight() }),
+            );
             json!({
                 "name": upstream.name,
                 "balance": upstream.balance.as_str(),

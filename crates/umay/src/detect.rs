@@ -114,7 +114,13 @@ async fn idly(worker: &Worker, conn: &mut Conn, deadline: &Deadline) -> Found {
         if leave || deadline.is_shed() {
             return Poll::Ready(Found::Gone);
         }
-        let late = || if silent { Found::Silent } else { Found::Stalled };
+        let late = || {
+            if silent {
+                Found::Silent
+            } else {
+                Found::Stalled
+            }
+        };
         deadline.poll(cx).map(|()| late())
     })
     .await;

@@ -16,7 +16,7 @@ use umay_core::reason::Reason;
 use crate::conn::{Conn, Deadline, Io, Plain, prepare, until};
 use crate::detect::{Found, GRACE, Patience, detect};
 use crate::http::Http;
-use crate::site::{Client, Route, Site};
+use crate::site::{Client, Site};
 use crate::tcp::{Story, Stream, Tcp};
 use crate::tls::{self, Choice, PeerFacts, ServerTls};
 use crate::upstream::Upstreams;
@@ -49,7 +49,9 @@ impl Front {
         let deadline = self.worker.timers.deadline();
         let table = &site.table;
         if table.only_stream() && site.tls.is_none() && !table.has_passthrough() {
-            return self.stream(client, conn, "tcp", Protocol::Tcp, &deadline).await;
+            return self
+                .stream(client, conn, "tcp", Protocol::Tcp, &deadline)
+                .await;
         }
         let mut arrival = Arrival {
             client,
@@ -64,7 +66,11 @@ impl Front {
         let Some(mut arrival) = Box::pin(self.tls(arrival)).await else {
             return;
         };
-        let spoken = arrival.client.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
+        let spoken = arrival
+            .client
+            .tls
+            .as_ref()
+            .and_then(|tls| tls.alpn.as_deref());
         let found = match spoken {
             Some(b"http/1.1") => Found::Spoken(Verdict::Http1),
             _ if table.only_stream() => Found::Spoken(Verdict::Opaque),
@@ -77,7 +83,7 @@ impl Front {
         let table = &arrival.client.site.table;
         let silent = table.serves_stream().then(|| {
             let wait = self.worker.timeouts.detect;
-            let route = self.route(&arrival.client, Protocol::Tcp);
+            let route = arrival.client.stream_route(Protocol::Tcp);
             match route {
                 Some(route) if route.is_server_first() => wait.min(GRACE),
                 _ => wait,
@@ -105,10 +111,12 @@ impl Front {
                 self.http2(&client, conn, &deadline).await;
             }
             Found::Spoken(Verdict::Mqtt) if table.serves_stream() => {
-                self.stream(client, conn, "mqtt", Protocol::Mqtt, &deadline).await;
+                self.stream(client, conn, "mqtt", Protocol::Mqtt, &deadline)
+                    .await;
             }
             Found::Silent | Found::Spoken(_) if table.serves_stream() => {
-                self.stream(client, conn, "tcp", Protocol::Tcp, &deadline).await;
+                self.stream(client, conn, "tcp", Protocol::Tcp, &deadline)
+                    .await;
             }
             // No stream goes on from here, so it can only be HTTP gone wrong: that room says how.
             Found::Spoken(_) | Found::Stalled if table.serves_http() => {
@@ -133,7 +141,7 @@ impl Front {
         protocol: Protocol,
         deadline: &Deadline,
     ) {
-        let Some(route) = self.route(&client, protocol) else {
+        let Some(route) = client.stream_route(protocol) else {
             self.refuse(&client, proto, Reason::NoRoute, "");
             return conn.close(deadline).await;
         };
@@ -144,12 +152,6 @@ impl Front {
             route,
         };
         self.tcp.serve(stream, deadline).await;
-    }
-
-    fn route<'a>(&self, client: &'a Client, protocol: Protocol) -> Option<&'a Route> {
-        let cert = client.tls.as_ref().and_then(|tls| tls.client_cert.as_ref());
-        let idx = client.site.table.match_stream(protocol, client.sni(), cert)?;
-        client.site.route(idx)
     }
 
     fn refuse(&self, client: &Client, proto: &'static str, reason: Reason, detail: &str) {
@@ -262,7 +264,9 @@ impl Front {
     /// Sends bytes and ends the connection.
     async fn last_words(&self, mut conn: Conn, bytes: &[u8], deadline: &Deadline) {
         // Whether they arrive or not, the connection ends.
-        let _ = conn.write_all(bytes, deadline, self.worker.timeouts.send).await;
+        let _ = conn
+            .write_all(bytes, deadline, self.worker.timeouts.send)
+            .await;
         conn.linger(deadline).await;
     }
 

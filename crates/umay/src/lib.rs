@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod cli;
 pub mod conn;
 pub mod demo;
 pub mod detect;

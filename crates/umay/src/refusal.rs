@@ -23,19 +23,21 @@ pub fn body(
         ""
     };
     if accept.is_some_and(|accept| accept.windows(JSON.len()).any(|part| part == JSON)) {
-        let mut body = json!({
+        let body = json!({
             "status": reason.status(),
             "reason": reason.as_str(),
             "message": reason.what(),
+            "detail": detail,
+            "request_id": request_id,
         });
-        for (key, value) in [("detail", detail), ("request_id", request_id)] {
-            if !value.is_empty() {
-                body[key] = value.into();
-            }
-        }
         return ("application/json", format!("{body}\n"));
     }
-    let mut body = format!("{} {}\n{}\n", reason.status(), reason.as_str(), reason.what());
+    let mut body = format!(
+        "{} {}\n{}\n",
+        reason.status(),
+        reason.as_str(),
+        reason.what()
+    );
     if !detail.is_empty() {
         body.extend(["Detail: ", detail, "\n"]);
     }
@@ -65,7 +67,6 @@ mod tests {
         assert_eq!(kind, "application/json");
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(json["detail"], "x\"y");
-        assert!(json.get("request_id").is_none());
     }
 
     #[test]

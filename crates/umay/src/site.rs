@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
-use std::{fmt, net::{IpAddr, SocketAddr}};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
-use umay_core::model::{self, Action, Listener, Model};
+use umay_core::model::{self, Action, Listener, Model, Protocol};
 use umay_core::route::{RouteIdx, Table};
 
 use crate::telemetry::access::Downstream;
@@ -117,6 +120,13 @@ impl Client {
     /// The server name that was asked for.
     pub fn sni(&self) -> Option<&str> {
         self.tls.as_ref()?.sni.as_deref()
+    }
+
+    /// The route of a raw stream from it.
+    pub fn stream_route(&self, protocol: Protocol) -> Option<&Route> {
+        let cert = self.tls.as_ref().and_then(|tls| tls.client_cert.as_ref());
+        let idx = self.site.table.match_stream(protocol, self.sni(), cert)?;
+        self.site.route(idx)
     }
 
     /// Its side of a log entry; `ip` is who it is behind trusted proxies.

@@ -57,9 +57,13 @@ impl Tcp {
         };
         // Connections of streams are not pooled.
         let mut attempts = Attempts::new(true);
-        let opened = share.open(Scheme::serves_tcp, false, &mut attempts, deadline).await;
+        let opened = share
+            .open(Scheme::serves_tcp, false, &mut attempts, deadline)
+            .await;
         let upstream = share.upstream();
-        let endpoint = attempts.place.and_then(|place| upstream.endpoints.get(place));
+        let endpoint = attempts
+            .place
+            .and_then(|place| upstream.endpoints.get(place));
         story.attempts = access::Attempts {
             count: attempts.count,
             upstream: Some(&upstream.name),

@@ -93,9 +93,7 @@ impl Io {
     ) -> Poll<io::Result<usize>> {
         match (self, slices) {
             (Self::Plain(plain), [one]) => Pin::new(&mut plain.stream).poll_write(cx, one),
-            (Self::Plain(plain), many) => {
-                Pin::new(&mut plain.stream).poll_write_vectored(cx, many)
-            }
+            (Self::Plain(plain), many) => Pin::new(&mut plain.stream).poll_write_vectored(cx, many),
             (Self::Tls(tls), slices) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
         }
     }

@@ -136,9 +136,7 @@ impl Conn {
                 let step = if bytes.is_empty() {
                     self.io.poll_flush(cx).map_ok(|()| None)
                 } else {
-                    self.io
-                        .poll_write(cx, &[IoSlice::new(bytes)])
-                        .map_ok(Some)
+                    self.io.poll_write(cx, &[IoSlice::new(bytes)]).map_ok(Some)
                 };
                 match step {
                     Poll::Ready(Ok(None)) => return Poll::Ready(Ok(())),

@@ -230,17 +230,17 @@ mod tests {
         let timers = Timers::new();
         let deadline = timers.deadline();
         let (count, waker) = task();
-        let mut cx = Context::from_waker(&waker);
+        let cx = Context::from_waker(&waker);
         deadline.set(Duration::ZERO);
-        assert!(deadline.poll(&mut cx).is_pending());
+        assert!(deadline.poll(&cx).is_pending());
         timers.tick();
         assert_eq!(count.0.load(Ordering::Relaxed), 0);
         std::thread::sleep(TICK);
         timers.tick();
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
-        assert!(deadline.poll(&mut cx).is_ready());
+        assert!(deadline.poll(&cx).is_ready());
         deadline.set_at(NEVER);
-        assert!(deadline.poll(&mut cx).is_pending());
+        assert!(deadline.poll(&cx).is_pending());
     }
 
     #[test]

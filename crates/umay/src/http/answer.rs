@@ -30,10 +30,18 @@ pub(super) fn refuse(
     let (kind, body) = refusal::body(reason, detail, id, accept);
     begin(reason.status(), out);
     h1::field(out, b"Content-Type", kind.as_bytes());
-    h1::field(out, b"Proxy-Status", refusal::proxy_status(reason).as_bytes());
+    h1::field(
+        out,
+        b"Proxy-Status",
+        refusal::proxy_status(reason).as_bytes(),
+    );
     match reason {
         Reason::ConnectMethodRefused => {
-            h1::field(out, b"Allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, TRACE");
+            h1::field(
+                out,
+                b"Allow",
+                b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, TRACE",
+            );
         }
         Reason::Draining | Reason::Overloaded | Reason::NoEndpoint => {
             h1::field(out, b"Retry-After", b"1");
@@ -117,7 +125,10 @@ fn write_location(cx: &Context<'_>, redirect: &Redirect, out: &mut Vec<u8>) -> b
         // Writing to a vector cannot fail.
         let _ = write!(out, ":{port}");
     }
-    let path = redirect.path.as_ref().map_or(cx.request.path_bytes(), String::as_bytes);
+    let path = redirect
+        .path
+        .as_ref()
+        .map_or_else(|| cx.request.path_bytes(), String::as_bytes);
     if path != b"*" {
         out.extend_from_slice(path);
     }

@@ -11,11 +11,11 @@ use umay_core::reason::Reason;
 use umay_core::route::{HttpQuery, has_dot_segments, split_authority};
 use umay_h1::{self as h1, Scan};
 
+use super::Http;
 use super::answer;
 use super::head::Context;
 use super::record::Record;
 use super::scratch::Scratch;
-use super::Http;
 use crate::conn::{Conn, Deadline};
 use crate::drain::Phase;
 use crate::site::{Client, Route};
@@ -116,14 +116,19 @@ impl Connection {
                 }
                 Err((reason, detail)) => {
                     let read = scratch.request.body.is_empty();
-                    self.refuse(scratch, &mut record, None, reason, detail, read).await
+                    self.refuse(scratch, &mut record, None, reason, detail, read)
+                        .await
                 }
             },
             Head::Refused(reason, detail) => {
-                self.refuse(scratch, &mut record, None, reason, detail, false).await
+                self.refuse(scratch, &mut record, None, reason, detail, false)
+                    .await
             }
             Head::Gone | Head::Nothing => {
-                record.because(Reason::ClientGone, "the client left in the middle of a head");
+                record.because(
+                    Reason::ClientGone,
+                    "the client left in the middle of a head",
+                );
                 Next::Cut
             }
         };
@@ -187,8 +192,7 @@ impl Connection {
         };
         let random = u128::from(worker.random()) << 64 | u128::from(worker.random());
         let secure = self.client.tls.is_some();
-        record.forwarded =
-            Some(policy.decide(self.client.peer, secure, &scratch.request, random));
+        record.forwarded = Some(policy.decide(self.client.peer, secure, &scratch.request, random));
     }
 
     /// Finds the request's route, or why it cannot have one.
@@ -230,7 +234,9 @@ impl Connection {
         route: Option<&Route>,
     ) -> Next {
         let Some(route) = route else {
-            return self.refuse(scratch, record, None, Reason::Internal, "", false).await;
+            return self
+                .refuse(scratch, record, None, Reason::Internal, "", false)
+                .await;
         };
         let request = &scratch.request;
         let no_body = request.body.is_empty();
@@ -239,13 +245,16 @@ impl Connection {
             _ if request.method == Method::Connect && !route.model.allow_connect => {
                 Some((Reason::ConnectMethodRefused, ""))
             }
-            Framing::Length(length) if limit.is_some_and(|limit| length > limit) => {
-                Some((Reason::RequestBodyTooLarge, "Content-Length is above the limit"))
-            }
+            Framing::Length(length) if limit.is_some_and(|limit| length > limit) => Some((
+                Reason::RequestBodyTooLarge,
+                "Content-Length is above the limit",
+            )),
             _ => None,
         };
         if let Some((reason, detail)) = refused {
-            return self.refuse(scratch, record, Some(route), reason, detail, no_body).await;
+            return self
+                .refuse(scratch, record, Some(route), reason, detail, no_body)
+                .await;
         }
         match &route.model.action {
             Action::Forward(_) => {
@@ -254,7 +263,8 @@ impl Connection {
                     Some(share) => self.forward(scratch, record, route, share).await,
                     None => {
                         let reason = Reason::Internal;
-                        self.refuse(scratch, record, Some(route), reason, "", no_body).await
+                        self.refuse(scratch, record, Some(route), reason, "", no_body)
+                            .await
                     }
                 }
             }
@@ -263,14 +273,16 @@ impl Connection {
                 let write = |cx: &Context<'_>, keep, out: &mut Vec<u8>| {
                     Some(answer::respond(cx, respond, keep, out))
                 };
-                self.answer(scratch, record, Some(route), no_body, write).await
+                self.answer(scratch, record, Some(route), no_body, write)
+                    .await
             }
             Action::Redirect(redirect) => {
                 record.status = redirect.status;
                 let write = |cx: &Context<'_>, keep, out: &mut Vec<u8>| {
                     answer::redirect(cx, redirect, keep, out).then_some(0)
                 };
-                self.answer(scratch, record, Some(route), no_body, write).await
+                self.answer(scratch, record, Some(route), no_body, write)
+                    .await
             }
         }
     }

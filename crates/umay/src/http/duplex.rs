@@ -133,7 +133,10 @@ impl Duplex<'_> {
             ),
             (true, _) => failed(
                 Reason::UpstreamStalled,
-                format!("the endpoint took no byte of the request for {:?}", timeouts.send),
+                format!(
+                    "the endpoint took no byte of the request for {:?}",
+                    timeouts.send
+                ),
             ),
             (false, None) => failed(
                 Reason::UpstreamTimeout,
@@ -198,13 +201,15 @@ impl Duplex<'_> {
             return Poll::Ready(End::Switch);
         };
         let to = self.client.io_mut();
-        Poll::Ready(match ready!(down.poll(cx, self.down_out, self.link, to, &pace)) {
-            Ok(()) => End::Complete,
-            Err(Stop::Refused(error)) => failed(Reason::ClientGone, error.to_string()),
-            Err(Stop::Malformed(malformed)) => malformed_answer(malformed),
-            Err(Stop::Cut(error)) => failed(Reason::UpstreamCut, error.to_string()),
-            Err(Stop::TooLarge) => failed(Reason::Internal, "an answer has no limit"),
-        })
+        Poll::Ready(
+            match ready!(down.poll(cx, self.down_out, self.link, to, &pace)) {
+                Ok(()) => End::Complete,
+                Err(Stop::Refused(error)) => failed(Reason::ClientGone, error.to_string()),
+                Err(Stop::Malformed(malformed)) => malformed_answer(malformed),
+                Err(Stop::Cut(error)) => failed(Reason::UpstreamCut, error.to_string()),
+                Err(Stop::TooLarge) => failed(Reason::Internal, "an answer has no limit"),
+            },
+        )
     }
 
     /// Reads heads of answers until the final one, or the one that changes the protocol, and puts
@@ -278,8 +283,8 @@ impl Duplex<'_> {
     fn take_head(&mut self) -> Option<Result<(), End>> {
         let request = self.cx.request;
         let status = self.response.status;
-        let switches = status == 101
-            || (request.method == Method::Connect && (200..300).contains(&status));
+        let switches =
+            status == 101 || (request.method == Method::Connect && (200..300).contains(&status));
         if switches {
             return Some(self.switch());
         }
@@ -336,8 +341,12 @@ impl Duplex<'_> {
             keep_alive: true,
         };
         let out = &mut self.down_out.lead;
-        head::response(&self.cx, self.response, delivery, out)
-            .map_err(|_| failed(Reason::UpstreamMalformed, "Connection names too many fields"))
+        head::response(&self.cx, self.response, delivery, out).map_err(|_| {
+            failed(
+                Reason::UpstreamMalformed,
+                "Connection names too many fields",
+            )
+        })
     }
 }
 
@@ -353,7 +362,10 @@ fn malformed_answer(malformed: Malformed) -> End {
 fn client_failed(stop: Stop) -> End {
     match stop {
         Stop::Malformed(malformed) => failed(malformed.reason(), malformed.what()),
-        Stop::TooLarge => failed(Reason::RequestBodyTooLarge, "the body is larger than allowed"),
+        Stop::TooLarge => failed(
+            Reason::RequestBodyTooLarge,
+            "the body is larger than allowed",
+        ),
         Stop::Cut(error) | Stop::Refused(error) if error.kind() == ErrorKind::UnexpectedEof => {
             failed(Reason::RequestBodyCut, "")
         }

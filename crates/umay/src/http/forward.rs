@@ -27,7 +27,9 @@ impl Connection {
         share: &Rc<Share>,
     ) -> Next {
         let Some(forwarded) = record.forwarded.take() else {
-            return self.refuse(scratch, record, Some(route), Reason::Internal, "", false).await;
+            return self
+                .refuse(scratch, record, Some(route), Reason::Internal, "", false)
+                .await;
         };
         scratch.up.clear();
         scratch.down.clear();
@@ -44,7 +46,9 @@ impl Connection {
         if built.is_err() {
             let detail = "Connection names too many fields";
             let reason = Reason::RequestMalformed;
-            return self.refuse(scratch, record, Some(route), reason, detail, false).await;
+            return self
+                .refuse(scratch, record, Some(route), reason, detail, false)
+                .await;
         }
         let limit = route.model.max_body.or(self.http.worker.limits.body);
         let body = scratch.request.body;
@@ -53,7 +57,12 @@ impl Connection {
         let replayable = scratch.request.method.is_idempotent();
         loop {
             let opened = share
-                .open(Scheme::serves_http, replayable, &mut attempts, &self.deadline)
+                .open(
+                    Scheme::serves_http,
+                    replayable,
+                    &mut attempts,
+                    &self.deadline,
+                )
                 .await;
             record.attempts = attempts.count;
             record.endpoint = attempts.place.map(|place| (Rc::clone(share), place));
@@ -62,7 +71,9 @@ impl Connection {
                 Err(failure) => {
                     up.release(&mut self.conn);
                     let (reason, detail, read) = (failure.reason, &failure.detail, up.is_read());
-                    return self.refuse(scratch, record, Some(route), reason, detail, read).await;
+                    return self
+                        .refuse(scratch, record, Some(route), reason, detail, read)
+                        .await;
                 }
             };
             (record.reused, record.connect) = (link.0.reused, link.0.connect);

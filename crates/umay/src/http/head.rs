@@ -28,7 +28,11 @@ pub(super) fn request(cx: &Context<'_>, out: &mut Vec<u8>) -> Result<(), TooMany
         Filter::SetHost(host) => Some(host.as_bytes()),
         _ => None,
     });
-    h1::field(out, b"Host", host.unwrap_or(request.authority_bytes()));
+    h1::field(
+        out,
+        b"Host",
+        host.unwrap_or_else(|| request.authority_bytes()),
+    );
     for (id, name, value) in request.fields.iter() {
         let ends_here = matches!(id, FieldId::Host | FieldId::ContentLength)
             || is_hop_by_hop(id)

@@ -17,7 +17,10 @@ pub(super) struct Scratch {
 
 /// What is free.
 #[derive(Debug, Default)]
-#[expect(clippy::vec_box, reason = "moved in and out whole; the box is what is reused")]
+#[expect(
+    clippy::vec_box,
+    reason = "moved in and out whole; the box is what is reused"
+)]
 pub(super) struct Scratches(RefCell<Vec<Box<Scratch>>>);
 
 impl Scratches {

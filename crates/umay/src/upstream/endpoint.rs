@@ -79,7 +79,11 @@ impl Endpoint {
 
     /// Requests and streams that it serves now, for all workers.
     pub fn in_flight(&self) -> u64 {
-        let sum = self.in_flight.iter().map(|count| count.0.get()).sum::<i64>();
+        let sum = self
+            .in_flight
+            .iter()
+            .map(|count| count.0.get())
+            .sum::<i64>();
         // Each count is read at another moment, so the sum can be off, even below zero.
         u64::try_from(sum).unwrap_or(0)
     }

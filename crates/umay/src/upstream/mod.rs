@@ -102,7 +102,9 @@ impl Share {
             }
             attempts.count += 1;
             attempts.place = Some(lease.place());
-            if !attempts.fresh && let Some(link) = self.pooled(lease.place(), replayable) {
+            if !attempts.fresh
+                && let Some(link) = self.pooled(lease.place(), replayable)
+            {
                 return Ok((link, lease));
             }
             // Boxed: connecting is rare beside what the task must remember at other times.
@@ -120,7 +122,8 @@ impl Share {
     fn pick(self: &Rc<Self>, serves: fn(Scheme) -> bool, attempts: &Attempts) -> Option<Lease> {
         let endpoints = &self.upstream.endpoints;
         let get = |i: usize| endpoints.get(i);
-        let excluded = |i| attempts.excludes(i) || !get(i).is_some_and(|e| serves(e.address.scheme));
+        let excluded =
+            |i| attempts.excludes(i) || !get(i).is_some_and(|e| serves(e.address.scheme));
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         let place = balance::pick(

@@ -329,9 +329,9 @@ fn no_line_can_be_forged() {
     });
     assert_eq!(lines.len(), ROUNDS);
     for (line, [_, method, host, path, _, agent, _]) in lines.iter().zip(&sent) {
-        let names = line.as_object().unwrap().keys();
+        let mut names = line.as_object().unwrap().keys();
         assert!(
-            names.len() >= 27 && names.last().unwrap() == "referer",
+            names.len() >= 27 && names.next_back().unwrap() == "referer",
             "{line}"
         );
         for (name, value) in [

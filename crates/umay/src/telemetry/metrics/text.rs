@@ -40,7 +40,7 @@ impl Page<'_> {
         &mut self,
         name: &str,
         help: &str,
-        value: impl EncodeCounterValue,
+        value: impl EncodeCounterValue + Copy,
     ) -> fmt::Result {
         self.describe(name, help, MetricType::Counter)?
             .encode_counter(&value, NO_EXEMPLAR)
@@ -50,7 +50,7 @@ impl Page<'_> {
         &mut self,
         name: &str,
         help: &str,
-        value: impl EncodeGaugeValue,
+        value: impl EncodeGaugeValue + Copy,
     ) -> fmt::Result {
         self.describe(name, help, MetricType::Gauge)?
             .encode_gauge(&value)

@@ -1,0 +1,145 @@
+//! Every key of the document, for people: what `docs/config.md` is made from.
+
+use std::fmt::Write;
+
+/// A key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its path. `listener` and `route` are lists of tables; `NAME` stands for a name of one's own.
+    pub path: &'static str,
+    /// What kind of value it takes.
+    pub kind: &'static str,
+    /// What holds without it.
+    pub default: &'static str,
+    /// What it does.
+    pub what: &'static str,
+    /// Values to copy.
+    pub example: &'static str,
+}
+
+macro_rules! keys {
+    ($($path:literal: $kind:literal, $default:literal, $example:literal, $what:literal;)*) => {
+        /// Every key.
+        pub const KEYS: &[Key] = &[$(Key {
+            path: $path,
+            kind: $kind,
+            default: $default,
+            what: $what,
+            example: $example,
+        },)*];
+    };
+}
+
+keys! {
+    "listen": "address or list", "none", "\"0.0.0.0:443\"", "Where to listen. `:443` means all IPv4 addresses; port 0 lets the system choose. The shortest way to write a listener.";
+    "cert": "file or list", "none", "\"cert.pem\"", "Certificate chain (PEM, leaf first) for TLS on `listen`. Which one a client gets follows from the names inside.";
+    "key": "file or list", "none", "\"key.pem\"", "The keys of `cert`, in the same order (PKCS#8, PKCS#1 or SEC1; may be the same file).";
+    "certs": "list", "none", "[\"/etc/umay/certs\"]", "More certificates: directories with pairs in them, or tables with `cert` and `key`.";
+    "to": "endpoints or upstream", "none", "[\"127.0.0.1:3000\", \"127.0.0.1:3001\"]", "Where everything goes that no route takes. The shortest way to write a route; its name is `default`. An endpoint is `host:port` (spoken to in the protocol that was detected), or `http://`, `https://`, `tcp://` or `tls://`.";
+    "balance": "word", "\"random_of_two\"", "\"least_connections\"", "How an endpoint of `to` is picked: `round_robin`, `least_connections`, `random_of_two` (the less busy of two chosen at random).";
+    "workers": "number", "one per core", "2", "Worker threads.";
+    "admin.bind": "address or \"off\"", "\"127.0.0.1:9901\"", "\"off\"", "Where `/metrics`, `/livez`, `/readyz`, `/status` and a page for people are served.";
+    "log.access": "\"stdout\", \"off\" or file", "\"stdout\"", "\"/var/log/umay/access.log\"", "Where the access log goes: one JSON object per line. SIGUSR1 opens the file anew.";
+    "log.level": "filter", "\"info\"", "\"info,umay=debug\"", "What of the event log goes to standard error.";
+    "timeouts.handshake": "duration", "\"10s\"", "\"5s\"", "A TLS handshake with a client, whole.";
+    "timeouts.header": "duration", "\"15s\"", "\"5s\"", "A request's head, from its first byte to its last.";
+    "timeouts.body": "duration", "\"60s\"", "\"30s\"", "A body, between two reads: a slow sender lives as long as it moves.";
+    "timeouts.send": "duration", "\"60s\"", "\"30s\"", "Between two writes to a peer that has stopped taking.";
+    "timeouts.keep_alive": "duration", "\"75s\"", "\"20s\"", "An idle client connection, until the first byte of a request.";
+    "timeouts.connect": "duration", "\"3s\"", "\"1s\"", "The connect to an endpoint, and again the TLS handshake with it.";
+    "timeouts.first_byte": "duration", "\"60s\"", "\"5m\"", "From the request sent to the first byte of the answer.";
+    "timeouts.tunnel": "duration", "\"1h\"", "\"10m\"", "A raw stream or WebSocket without a byte either way.";
+    "timeouts.drain": "duration", "\"30s\"", "\"5m\"", "How long what is open may go on after SIGTERM.";
+    "timeouts.drain_delay": "duration", "\"0s\"", "\"5s\"", "How long connections are still accepted after SIGTERM, while `/readyz` says no.";
+    "timeouts.detect": "duration", "\"300ms\"", "\"1s\"", "How long a silent client is waited for before it is taken for one whose server speaks first (SMTP, SSH, MySQL).";
+    "timeouts.upstream_idle": "duration", "\"55s\"", "\"20s\"", "An idle connection to an endpoint. Keep it below the endpoint's own keep-alive.";
+    "limits.head": "size", "\"32KiB\"", "\"16KiB\"", "Bytes of a request's or answer's head.";
+    "limits.fields": "number", "100", "200", "Fields in a head.";
+    "limits.target": "size", "\"8KiB\"", "\"4KiB\"", "Bytes of a request's target.";
+    "limits.body": "size", "none", "\"10MiB\"", "Bytes of a request's body.";
+    "limits.connections": "number", "45 % of the limit on open files", "10000", "Client connections in all.";
+    "limits.pool": "number", "128", "32", "Idle connections kept per endpoint, by the whole process.";
+    "listener.name": "text", "its address", "\"public\"", "Its name, for routes, logs and metrics.";
+    "listener.listen": "address", "required", "\"0.0.0.0:443\"", "Where it listens.";
+    "listener.cert": "file or list", "none", "\"cert.pem\"", "As `cert` above, for this listener.";
+    "listener.key": "file or list", "none", "\"key.pem\"", "As `key` above.";
+    "listener.certs": "list", "none", "[\"certs\", { cert = \"a.pem\", key = \"a.key\" }]", "As `certs` above.";
+    "listener.default_cert.cert": "file", "none", "\"default.pem\"", "The certificate for clients that send no server name or one that no certificate covers. Without it, the former get the first certificate and the latter are refused (`unrecognized_name`).";
+    "listener.default_cert.key": "file", "none", "\"default.key\"", "Its key.";
+    "listener.client_auth.ca": "file", "required", "\"clients-ca.pem\"", "Authorities (PEM) that client certificates are verified against.";
+    "listener.client_auth.crl": "file", "none", "\"clients.crl\"", "Revocation lists (PEM).";
+    "listener.client_auth.mode": "word", "\"required\"", "\"optional\"", "Whether a client without a certificate is refused.";
+    "listener.tls_min": "\"1.2\" or \"1.3\"", "\"1.2\"", "\"1.3\"", "The oldest version of TLS that is spoken.";
+    "listener.trusted_proxies": "list of networks", "none", "[\"10.0.0.0/8\"]", "Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed and added to; everybody else's are replaced.";
+    "listener.forwarded": "true or false", "false", "true", "Send `Forwarded` (RFC 7239) to endpoints, besides `X-Forwarded-*`.";
+    "route.name": "text", "`route-N`", "\"api\"", "Its name, for logs and metrics.";
+    "route.listeners": "list", "all", "[\"public\"]", "The listeners that it applies to.";
+    "route.host": "host or list", "any", "\"*.example.com\"", "Hosts: a name, `*.` and a name for everything below it, or `*`. `hosts` is the same.";
+    "route.hosts": "host or list", "any", "[\"a.example\", \"b.example\"]", "The same as `host`.";
+    "route.path": "path or list", "any", "\"/api\"", "Paths: `/api` matches `/api` and all below, by whole segments; `=/api` matches only itself. `paths` is the same.";
+    "route.paths": "path or list", "any", "[\"/api\", \"=/\"]", "The same as `path`.";
+    "route.methods": "list", "any", "[\"GET\", \"HEAD\"]", "Methods.";
+    "route.headers": "table", "none", "{ x-canary = \"1\", authorization = true }", "Headers that have to be there, with this value or (`true`) any.";
+    "route.sni": "host or list", "any", "\"db.example.com\"", "Server names of the TLS hello.";
+    "route.protocol": "word", "what the rest allows", "\"mqtt\"", "`http`, `mqtt`, or `tcp` for any bytes.";
+    "route.client_cert.cn": "text", "none", "\"device-17\"", "Common name that a verified client certificate must have.";
+    "route.client_cert.san": "text", "none", "\"spiffe://example/agent\"", "Subject alternative name that it must have.";
+    "route.client_cert.sha256": "text", "none", "\"9f86…\"", "Fingerprint that it must have, in hexadecimal.";
+    "route.passthrough": "true or false", "false", "true", "Deliver TLS unopened, by `sni`.";
+    "route.to": "endpoints or upstream", "one of three", "\"app\"", "Where it goes: an upstream by name, or endpoints.";
+    "route.balance": "word", "\"random_of_two\"", "\"round_robin\"", "As `balance` above, for endpoints that are written in the route.";
+    "route.redirect": "\"https\" or table", "one of three", "\"https\"", "Sends the client elsewhere; `\"https\"` is 308 to the same place over TLS, and takes no request that came over TLS. The table has `scheme`, `host`, `port`, `path` and `status`; what is not given stays.";
+    "route.respond": "table", "one of three", "{ status = 200, body = \"ok\" }", "A fixed answer: `status`, `body`, `content_type`.";
+    "route.rewrite_prefix": "path or table", "none", "{ from = \"/old\", to = \"/new\" }", "Replaces the path prefix that matched, or `from`, by `to`.";
+    "route.set_host": "text", "the client's", "\"app.internal\"", "The Host that endpoints see.";
+    "route.request_headers.remove": "list", "none", "[\"cookie\"]", "Headers that endpoints do not see.";
+    "route.request_headers.set": "table", "none", "{ X-Client = \"{tls.client.cn}\" }", "Headers that endpoints see instead of what the client sent. Values have variables in braces; one that comes out empty removes the header.";
+    "route.request_headers.add": "table", "none", "{ X-Via = \"umay\" }", "Headers that endpoints see besides.";
+    "route.response_headers.remove": "list", "none", "[\"server\"]", "The same for answers.";
+    "route.response_headers.set": "table", "none", "{ X-Frame-Options = \"DENY\" }", "The same for answers.";
+    "route.response_headers.add": "table", "none", "{ X-Served-By = \"{route}\" }", "The same for answers.";
+    "route.hsts": "true or text", "false", "\"max-age=31536000; includeSubDomains\"", "Adds `Strict-Transport-Security` to answers over TLS; `true` means a year.";
+    "route.allow_connect": "true or false", "false", "true", "Lets CONNECT through to the endpoint.";
+    "route.max_body": "size", "`limits.body`", "\"1GiB\"", "Bytes of a request's body on this route.";
+    "upstream.NAME.to": "endpoints", "required", "[\"10.0.0.1:443\", \"10.0.0.2:443\"]", "Its endpoints.";
+    "upstream.NAME.balance": "word", "\"random_of_two\"", "\"round_robin\"", "As `balance` above.";
+    "upstream.NAME.tls.ca": "file", "the system's", "\"internal-ca.pem\"", "Authorities (PEM) that `https://` and `tls://` endpoints are verified against, instead of the system's.";
+    "upstream.NAME.tls.crl": "file", "none", "\"internal.crl\"", "Revocation lists (PEM).";
+    "upstream.NAME.tls.sni": "text", "the endpoint's host", "\"app.internal\"", "The name to ask for and to verify.";
+    "upstream.NAME.tls.cert": "file", "none", "\"umay.pem\"", "Certificate to show to endpoints.";
+    "upstream.NAME.tls.key": "file", "none", "\"umay.key\"", "Its key.";
+    "upstream.NAME.tls.dangerous_accept_any_certificate": "true or false", "false", "true", "Encrypts but does not verify: anybody on the way can read and change everything.";
+}
+
+/// All keys as a Markdown table, a section per table of the document.
+pub fn reference_markdown() -> String {
+    let mut out = String::new();
+    let mut section = "";
+    for (at, key) in KEYS.iter().enumerate() {
+        let table = key.path.rsplit_once('.').map_or("", |(table, _)| table);
+        if table != section || at == 0 {
+            section = table;
+            let title = match table {
+                "" => "At the top".to_owned(),
+                "listener" | "route" => format!("`[[{table}]]`"),
+                _ => format!("`[{table}]`"),
+            };
+            // Writing to a string cannot fail.
+            let _ = write!(
+                out,
+                "\n### {title}\n\n| key | value | default | example |\n|---|---|---|---|\n"
+            );
+        }
+        let name = key.path.rsplit('.').next().unwrap_or(key.path);
+        let cell = |text: &str| text.replace('|', "\\|");
+        let _ = writeln!(
+            out,
+            "| `{name}` | {}. {} | {} | `{}` |",
+            cell(key.kind),
+            cell(key.what),
+            cell(key.default),
+            cell(key.example),
+        );
+    }
+    out
+}

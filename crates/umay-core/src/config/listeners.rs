@@ -1,0 +1,231 @@
+//! Listeners: `listen` with `cert` and `key` at the top, and `[[listener]]`.
+
+use std::collections::BTreeMap;
+
+use super::section::{Reader, Section};
+use super::tree::{Node, Value};
+use super::{Names, scalar};
+use crate::model::{CertificatePair, CertificateSource, ClientAuth, Listener, ListenerTls};
+
+/// Reads all listeners.
+pub(super) fn read(reader: &mut Reader, top: &mut Section<'_>) -> BTreeMap<String, Listener> {
+    let mut listeners = BTreeMap::new();
+    let mut names = Names::new();
+    let tls = certificates(reader, top).map(|certificates| ListenerTls {
+        certificates,
+        default: None,
+        client_auth: None,
+        only_tls13: false,
+    });
+    let listen = top.take("listen");
+    for (node, text) in listen.map(|node| reader.texts(node)).unwrap_or_default() {
+        let Some(bind) = reader.ok(&node, scalar::address(&text)) else {
+            continue;
+        };
+        let listener = Listener {
+            name: text,
+            bind,
+            tls: tls.clone(),
+            trusted_proxies: Vec::new(),
+            forwarded: false,
+        };
+        add(reader, &mut listeners, &mut names, &node, listener);
+    }
+    if let (Some(_), None) = (&tls, listen) {
+        let hint = "say where to listen: listen = \"0.0.0.0:443\"";
+        reader.error_at(top.place, "`cert` needs `listen` beside it", hint);
+    }
+    let full = top.take("listener");
+    for node in full.map(entries).unwrap_or_default() {
+        let Some(mut section) = Section::open(reader, node, "listener") else {
+            continue;
+        };
+        let listener = listener(reader, &mut section);
+        section.finish(reader);
+        if let Some(listener) = listener {
+            add(reader, &mut listeners, &mut names, node, listener);
+        }
+    }
+    if listeners.is_empty() && listen.is_none() && full.is_none() {
+        let hint = "add listen = \"127.0.0.1:8080\" (or --listen, or UMAY_LISTEN)";
+        reader.error_at(top.place, "there is no listener", hint);
+    }
+    listeners
+}
+
+fn add(
+    reader: &mut Reader,
+    listeners: &mut BTreeMap<String, Listener>,
+    names: &mut Names,
+    node: &Node,
+    listener: Listener,
+) {
+    let name = &listener.name;
+    let twice = |other: &&Listener| other.bind == listener.bind && other.bind.port() != 0;
+    if let Some(first) = names.get(name) {
+        let message = format!("a second listener is named `{name}`; the first is at {first}");
+        reader.error(node, message, "give one of them another name");
+    } else if let Some(other) = listeners.values().find(twice) {
+        let message = format!("listener `{}` is on {} already", other.name, other.bind);
+        reader.error(node, message, "");
+    } else {
+        names.insert(name.clone(), node.place.clone());
+        listeners.insert(name.clone(), listener);
+    }
+}
+
+fn listener(reader: &mut Reader, section: &mut Section<'_>) -> Option<Listener> {
+    let name = section.take("name").and_then(|node| reader.text(node));
+    let name = name.map(str::to_owned);
+    let bind = match section.take("listen") {
+        None => {
+            let hint = "add listen = \"0.0.0.0:443\"";
+            reader.error_at(section.place, "this listener has no `listen`", hint);
+            None
+        }
+        Some(node) => {
+            let text = reader.text(node).map(str::to_owned);
+            text.and_then(|text| {
+                let bind = reader.ok(node, scalar::address(&text))?;
+                Some((text, bind))
+            })
+        }
+    };
+    let tls = tls(reader, section);
+    let mut trusted_proxies = Vec::new();
+    if let Some(node) = section.take("trusted_proxies") {
+        for (node, text) in reader.texts(node) {
+            let net = text
+                .parse()
+                .or_else(|_| text.parse::<std::net::IpAddr>().map(ipnet::IpNet::from));
+            let message = format!("`{text}` is no address and no network such as 10.0.0.0/8");
+            trusted_proxies
+                .extend(reader.ok(&node, net.map_err(|_: std::net::AddrParseError| message)));
+        }
+    }
+    let forwarded = section.take("forwarded").and_then(|node| reader.bool(node));
+    let (text, bind) = bind?;
+    Some(Listener {
+        name: name.unwrap_or(text),
+        bind,
+        tls,
+        trusted_proxies,
+        forwarded: forwarded.unwrap_or(false),
+    })
+}
+
+fn tls(reader: &mut Reader, section: &mut Section<'_>) -> Option<ListenerTls> {
+    let certificates = certificates(reader, section);
+    let default = section
+        .section(reader, "default_cert")
+        .and_then(|section| pair(reader, section));
+    let client_auth = section
+        .section(reader, "client_auth")
+        .and_then(|section| client_auth(reader, section));
+    let tls_min = section.take("tls_min");
+    let only_tls13 = tls_min.and_then(|node| reader.word(node, &[("1.2", false), ("1.3", true)]));
+    if certificates.is_none() && default.is_none() {
+        let lonely = tls_min
+            .map(|node| &node.place)
+            .or_else(|| client_auth.as_ref().map(|_| section.place));
+        if let Some(place) = lonely {
+            let hint = "add cert and key";
+            reader.error_at(place, "this needs a certificate on the same listener", hint);
+        }
+        return None;
+    }
+    Some(ListenerTls {
+        certificates: certificates.unwrap_or_default(),
+        default,
+        client_auth,
+        only_tls13: only_tls13.unwrap_or(false),
+    })
+}
+
+/// `cert` and `key`, and `certs`; `None` if there is none of them.
+fn certificates(reader: &mut Reader, section: &mut Section<'_>) -> Option<Vec<CertificateSource>> {
+    let (cert, key, certs) = (
+        section.take("cert"),
+        section.take("key"),
+        section.take("certs"),
+    );
+    let place = cert.or(key).or(certs)?.place.clone();
+    let paths = |reader: &mut Reader, node: Option<&Node>| {
+        let nodes = node.map(Node::list).unwrap_or_default();
+        nodes
+            .iter()
+            .filter_map(|node| reader.path(node))
+            .collect::<Vec<_>>()
+    };
+    let (cert, key) = (paths(reader, cert), paths(reader, key));
+    if cert.len() != key.len() {
+        let message = format!(
+            "{} `cert` and {} `key` make no pairs",
+            cert.len(),
+            key.len()
+        );
+        let hint = "each certificate needs its key (the same file, if both are in it); a directory of pairs goes to certs = [\"DIR\"]";
+        reader.error_at(&place, message, hint);
+    }
+    let pairs = cert.into_iter().zip(key);
+    let mut all: Vec<_> = pairs
+        .map(|(cert, key)| CertificateSource::Pair(CertificatePair { cert, key }))
+        .collect();
+    for node in certs.map(entries).unwrap_or_default() {
+        if matches!(node.value, Value::Table(_)) {
+            let section = Section::open(reader, node, "certs");
+            let pair = section.and_then(|section| pair(reader, section));
+            all.extend(pair.map(CertificateSource::Pair));
+        } else {
+            all.extend(reader.path(node).map(CertificateSource::Dir));
+        }
+    }
+    Some(all)
+}
+
+/// A table with `cert` and `key`.
+pub(super) fn pair(reader: &mut Reader, mut section: Section<'_>) -> Option<CertificatePair> {
+    let mut path = |reader: &mut Reader, key: &'static str| match section.take(key) {
+        Some(node) => reader.path(node),
+        None => {
+            reader.error_at(section.place, format!("`{key}` is missing"), "");
+            None
+        }
+    };
+    let (cert, key) = (path(reader, "cert"), path(reader, "key"));
+    section.finish(reader);
+    Some(CertificatePair {
+        cert: cert?,
+        key: key?,
+    })
+}
+
+fn client_auth(reader: &mut Reader, mut section: Section<'_>) -> Option<ClientAuth> {
+    let ca = match section.take("ca") {
+        Some(node) => reader.path(node),
+        None => {
+            let hint = "name the PEM file of the authorities to trust";
+            reader.error_at(section.place, "`ca` is missing", hint);
+            None
+        }
+    };
+    let crl = section.take("crl").and_then(|node| reader.path(node));
+    let words = [("required", true), ("optional", false)];
+    let mode = section
+        .take("mode")
+        .and_then(|node| reader.word(node, &words));
+    section.finish(reader);
+    Some(ClientAuth {
+        ca: ca?,
+        crl,
+        required: mode.unwrap_or(true),
+    })
+}
+
+/// The entries of a list, or the one value that stands for it.
+pub(super) fn entries(node: &Node) -> Vec<&Node> {
+    match &node.value {
+        Value::List(list) => list.iter().collect(),
+        _ => vec![node],
+    }
+}

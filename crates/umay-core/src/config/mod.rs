@@ -1,0 +1,207 @@
+//! The configuration document: from file, environment and flags to a [`Model`].
+//!
+//! All sources are laid over each other into one tree in which every value knows where it was
+//! written ([`tree`]); the tree is read key by key ([`section`]), and what nobody has asked for is
+//! an unknown key. A problem never ends the reading, so all of them are told at once.
+
+mod check;
+mod filters;
+mod keys;
+mod listeners;
+mod problem;
+mod routes;
+mod scalar;
+mod section;
+mod tree;
+mod upstreams;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+pub use keys::{KEYS, Key, reference_markdown};
+pub use problem::{Place, Problem, Severity, render, to_json};
+
+use crate::model::{AccessLog, Limits, Log, Model, Timeouts};
+use section::{Reader, Section};
+
+/// Where a configuration comes from. Later ones win: file, environment, flags.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file's path, as people name it, and its text (TOML).
+    pub file: Option<(PathBuf, String)>,
+    /// Environment variables; those that do not begin with `UMAY_` are ignored, and so is
+    /// `UMAY_CONFIG`, which names the file.
+    pub env: Vec<(String, String)>,
+    /// Flags: the key's path, the value, and the flag as it was typed.
+    pub flags: Vec<(String, String, String)>,
+}
+
+/// A configuration that can be built from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub model: Model,
+    /// What is questionable but no error.
+    pub warnings: Vec<Problem>,
+    /// Where each file that the model names was named, so that what is wrong inside it can be told
+    /// with the place.
+    pub files: HashMap<PathBuf, Place>,
+}
+
+/// Reads a configuration. Fails with all that is wrong, warnings included, in the order of the
+/// document.
+pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
+    let (root, mut problems) = tree::build(sources);
+    let base = sources.file.as_ref().and_then(|(path, _)| path.parent());
+    let mut reader = Reader::new(base);
+    let model = document(&mut reader, &root);
+    let files = reader.files;
+    problems.extend(reader.problems);
+    problems.sort_by_key(Problem::order);
+    let has_errors = problems.iter().any(|p| p.severity == Severity::Error);
+    match model {
+        Some(model) if !has_errors => Ok(Loaded {
+            model,
+            warnings: problems,
+            files,
+        }),
+        _ => Err(problems),
+    }
+}
+
+fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
+    let mut top = Section::root(root)?;
+    let workers = top.take("workers").and_then(|node| {
+        let count = reader.number(node, 1, 1024)?;
+        usize::try_from(count).ok()
+    });
+    let admin = admin(reader, &mut top);
+    let log = log(reader, &mut top);
+    let timeouts = timeouts(reader, &mut top);
+    let limits = limits(reader, &mut top);
+    let listeners = listeners::read(reader, &mut top);
+    let mut upstreams = upstreams::read(reader, &mut top);
+    let routes = routes::read(reader, &mut top, &listeners, &mut upstreams);
+    top.finish(reader);
+    let model = Model {
+        workers,
+        admin,
+        log,
+        timeouts,
+        limits,
+        listeners,
+        routes,
+        upstreams,
+    };
+    check::check(reader, &model);
+    Some(model)
+}
+
+fn admin(reader: &mut Reader, top: &mut Section<'_>) -> Option<std::net::SocketAddr> {
+    let default = scalar::address("127.0.0.1:9901").ok();
+    let Some(mut section) = top.section(reader, "admin") else {
+        return default;
+    };
+    let bind = match section.take("bind") {
+        None => default,
+        Some(node) => match reader.text(node) {
+            Some("off") => None,
+            Some(text) => reader.ok(node, scalar::address(text)),
+            None => None,
+        },
+    };
+    section.finish(reader);
+    bind
+}
+
+fn log(reader: &mut Reader, top: &mut Section<'_>) -> Log {
+    let mut log = Log {
+        access: AccessLog::Stdout,
+        level: "info".to_owned(),
+    };
+    let Some(mut section) = top.section(reader, "log") else {
+        return log;
+    };
+    if let Some(node) = section.take("access") {
+        log.access = match reader.text(node) {
+            Some("off") => AccessLog::Off,
+            Some("stdout") | None => AccessLog::Stdout,
+            Some(_) => AccessLog::File(reader.path(node).unwrap_or_default()),
+        };
+    }
+    if let Some(level) = section.take("level").and_then(|node| reader.text(node)) {
+        level.clone_into(&mut log.level);
+    }
+    section.finish(reader);
+    log
+}
+
+fn timeouts(reader: &mut Reader, top: &mut Section<'_>) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    let Some(mut section) = top.section(reader, "timeouts") else {
+        return timeouts;
+    };
+    for (key, value, may_be_zero) in [
+        ("handshake", &mut timeouts.handshake, false),
+        ("header", &mut timeouts.header, false),
+        ("body", &mut timeouts.body, false),
+        ("send", &mut timeouts.send, false),
+        ("keep_alive", &mut timeouts.keep_alive, false),
+        ("connect", &mut timeouts.connect, false),
+        ("first_byte", &mut timeouts.first_byte, false),
+        ("tunnel", &mut timeouts.tunnel, false),
+        ("drain", &mut timeouts.drain, true),
+        ("drain_delay", &mut timeouts.drain_delay, true),
+        ("detect", &mut timeouts.detect, false),
+        ("upstream_idle", &mut timeouts.upstream_idle, false),
+    ] {
+        let Some(node) = section.take(key) else {
+            continue;
+        };
+        let Some(read) = reader.duration(node) else {
+            continue;
+        };
+        if read.is_zero() && !may_be_zero {
+            reader.error(node, format!("`timeouts.{key}` cannot be zero"), "");
+        }
+        *value = read;
+    }
+    section.finish(reader);
+    timeouts
+}
+
+fn limits(reader: &mut Reader, top: &mut Section<'_>) -> Limits {
+    let mut limits = Limits::default();
+    let Some(mut section) = top.section(reader, "limits") else {
+        return limits;
+    };
+    const KIB: u64 = 1024;
+    for (key, value, least, most) in [
+        ("head", &mut limits.head, KIB, KIB * KIB),
+        ("fields", &mut limits.fields, 1, 10_000),
+        ("target", &mut limits.target, 64, KIB * KIB),
+        ("pool", &mut limits.pool, 0, 1_000_000),
+    ] {
+        let size = section
+            .take(key)
+            .and_then(|node| reader.size(node, least, most));
+        if let Some(size) = size.and_then(|size| usize::try_from(size).ok()) {
+            *value = size;
+        }
+    }
+    limits.body = section
+        .take("body")
+        .and_then(|node| reader.size(node, 0, u64::MAX));
+    limits.connections = section.take("connections").and_then(|node| {
+        let count = reader.size(node, 1, 100_000_000)?;
+        usize::try_from(count).ok()
+    });
+    section.finish(reader);
+    limits
+}
+
+/// Names in use, with the place where each was given.
+type Names = BTreeMap<String, Place>;

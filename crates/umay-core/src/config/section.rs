@@ -1,0 +1,300 @@
+//! Reading a tree: typed values with errors at their places, and unknown keys.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::problem::{Place, Problem, Severity};
+use super::scalar;
+use super::tree::{Node, Table, Value, nearest};
+
+/// Gathers what is wrong, and the files that are named.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) problems: Vec<Problem>,
+    pub(super) files: HashMap<PathBuf, Place>,
+    /// The directory of the configuration file, which its paths are relative to.
+    base: PathBuf,
+    #[cfg(test)]
+    pub(super) asked: std::collections::BTreeSet<String>,
+}
+
+impl Reader {
+    pub(super) fn new(base: Option<&Path>) -> Self {
+        Self {
+            problems: Vec::new(),
+            files: HashMap::new(),
+            base: base.map(Path::to_owned).unwrap_or_default(),
+            #[cfg(test)]
+            asked: std::collections::BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn error(
+        &mut self,
+        node: &Node,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.error_at(&node.place, message, hint);
+    }
+
+    pub(super) fn error_at(
+        &mut self,
+        place: &Place,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.problems.push(Problem {
+            severity: Severity::Error,
+            place: place.clone(),
+            message: message.into(),
+            hint: hint.into(),
+        });
+    }
+
+    pub(super) fn warn(&mut self, place: &Place, message: impl Into<String>, hint: &str) {
+        self.problems.push(Problem {
+            severity: Severity::Warning,
+            place: place.clone(),
+            message: message.into(),
+            hint: hint.to_owned(),
+        });
+    }
+
+    /// The value, or its error at the node's place.
+    pub(super) fn ok<T, E: Display>(&mut self, node: &Node, result: Result<T, E>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.error(node, error.to_string(), "");
+                None
+            }
+        }
+    }
+
+    fn expected(&mut self, node: &Node, what: &str) {
+        let message = format!("expected {what}, found {}", node.kind());
+        self.error(node, message, "");
+    }
+
+    pub(super) fn text<'n>(&mut self, node: &'n Node) -> Option<&'n str> {
+        match &node.value {
+            Value::Text(text) | Value::Untyped(text) => Some(text),
+            _ => {
+                self.expected(node, "text");
+                None
+            }
+        }
+    }
+
+    pub(super) fn texts(&mut self, node: &Node) -> Vec<(Node, String)> {
+        let mut texts = Vec::new();
+        for entry in node.list() {
+            if let Some(text) = self.text(&entry).map(str::to_owned) {
+                texts.push((entry, text));
+            }
+        }
+        texts
+    }
+
+    pub(super) fn bool(&mut self, node: &Node) -> Option<bool> {
+        match &node.value {
+            Value::Bool(value) => Some(*value),
+            Value::Untyped(text) if text == "true" => Some(true),
+            Value::Untyped(text) if text == "false" => Some(false),
+            _ => {
+                self.expected(node, "true or false");
+                None
+            }
+        }
+    }
+
+    pub(super) fn number(&mut self, node: &Node, least: u64, most: u64) -> Option<u64> {
+        let number = match &node.value {
+            Value::Integer(number) => u64::try_from(*number).ok(),
+            Value::Untyped(text) => text.parse().ok(),
+            _ => {
+                self.expected(node, "a number");
+                return None;
+            }
+        };
+        self.within(node, number, least, most)
+    }
+
+    /// A number of bytes or things: a number, or text such as `32KiB`.
+    pub(super) fn size(&mut self, node: &Node, least: u64, most: u64) -> Option<u64> {
+        let size = match &node.value {
+            Value::Integer(number) => u64::try_from(*number).ok(),
+            Value::Text(text) | Value::Untyped(text) => Some(self.ok(node, scalar::size(text))?),
+            _ => {
+                self.expected(node, "a size such as \"32KiB\"");
+                return None;
+            }
+        };
+        self.within(node, size, least, most)
+    }
+
+    fn within(&mut self, node: &Node, number: Option<u64>, least: u64, most: u64) -> Option<u64> {
+        let fits = number.filter(|number| (least..=most).contains(number));
+        if fits.is_none() {
+            let most = if most == u64::MAX {
+                String::new()
+            } else {
+                format!(" to {most}")
+            };
+            self.error(node, format!("this has to be from {least}{most}"), "");
+        }
+        fits
+    }
+
+    pub(super) fn duration(&mut self, node: &Node) -> Option<Duration> {
+        match &node.value {
+            Value::Text(text) | Value::Untyped(text) => self.ok(node, scalar::duration(text)),
+            Value::Integer(number) => {
+                let message = "a duration needs its unit";
+                self.error(
+                    node,
+                    message,
+                    format!("write \"{number}s\" or \"{number}ms\""),
+                );
+                None
+            }
+            _ => {
+                self.expected(node, "a duration such as \"5s\"");
+                None
+            }
+        }
+    }
+
+    /// A file or directory. In a file, it is relative to that file's directory.
+    pub(super) fn path(&mut self, node: &Node) -> Option<PathBuf> {
+        let text = self.text(node)?;
+        if text.is_empty() {
+            self.error(node, "this names no file", "");
+            return None;
+        }
+        let path = match &node.place {
+            Place::File { .. } => self.base.join(text),
+            _ => PathBuf::from(text),
+        };
+        self.files
+            .entry(path.clone())
+            .or_insert_with(|| node.place.clone());
+        Some(path)
+    }
+
+    /// One of several words.
+    pub(super) fn word<T: Copy>(&mut self, node: &Node, words: &[(&str, T)]) -> Option<T> {
+        let text = self.text(node)?;
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+            return Some(*value);
+        }
+        let all: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        self.error(node, format!("expected {}", all.join(" or ")), "");
+        None
+    }
+}
+
+/// A table that is being read.
+#[derive(Debug)]
+pub(super) struct Section<'a> {
+    pub(super) place: &'a Place,
+    table: &'a Table,
+    /// With its dot, if it is not the root.
+    path: String,
+    asked: Vec<&'static str>,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn root(node: &'a Node) -> Option<Self> {
+        Self::of(node, String::new())
+    }
+
+    fn of(node: &'a Node, path: String) -> Option<Self> {
+        match &node.value {
+            Value::Table(table) => Some(Self {
+                place: &node.place,
+                table,
+                path,
+                asked: Vec::new(),
+            }),
+            _ => None,
+        }
+    }
+
+    /// A table as a section, or an error; `path` is how its keys are named to people.
+    pub(super) fn open(reader: &mut Reader, node: &'a Node, path: &str) -> Option<Self> {
+        let section = Self::of(node, format!("{path}."));
+        if section.is_none() {
+            reader.expected(node, "a table");
+        }
+        section
+    }
+
+    /// The value of a key, which is thereby known.
+    pub(super) fn take(&mut self, key: &'static str) -> Option<&'a Node> {
+        self.asked.push(key);
+        self.table
+            .iter()
+            .find(|(have, ..)| have == key)
+            .map(|(.., node)| node)
+    }
+
+    /// The section at a key.
+    pub(super) fn section(&mut self, reader: &mut Reader, key: &'static str) -> Option<Self> {
+        let path = format!("{}{key}", self.path);
+        let node = self.take(key)?;
+        Self::open(reader, node, &path)
+    }
+
+    /// All entries, for tables whose keys are names.
+    pub(super) fn entries(&self) -> &'a Table {
+        self.table
+    }
+
+    /// Complains about keys that nobody has asked for.
+    pub(super) fn finish(self, reader: &mut Reader) {
+        #[cfg(test)]
+        for key in &self.asked {
+            reader.asked.insert(format!("{}{key}", self.path));
+        }
+        for (key, place, _) in self.table {
+            if self.asked.contains(&key.as_str()) {
+                continue;
+            }
+            let path = &self.path;
+            let hint = match nearest(key, self.asked.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => String::new(),
+            };
+            reader.error_at(place, format!("there is no key `{path}{key}`"), hint);
+        }
+    }
+}
+
+/// How many characters have to be changed, added, dropped or swapped with the next to get from one
+/// word to the other.
+pub(super) fn distance(a: &str, b: &str) -> usize {
+    let a: Vec<char> = a.chars().collect();
+    let b: Vec<char> = b.chars().collect();
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let get = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX / 2);
+            let mut best = (get(&last, j) + usize::from(x != y))
+                .min(get(&last, j + 1) + 1)
+                .min(get(&row, j) + 1);
+            let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
+            if swapped {
+                best = best.min(get(&before, j - 1) + 1);
+            }
+            row.push(best);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or_default()
+}

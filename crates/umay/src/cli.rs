@@ -1,0 +1,287 @@
+//! The command line.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::{env, fs};
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use umay_core::config::{self, Loaded, Place, Problem, Severity, Sources};
+
+use crate::app::{App, Plan};
+use crate::demo::{self, Demo};
+use crate::telemetry::events;
+use crate::tls::{self, TlsProblem};
+
+/// Any protocol on one port.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about = "A proxy that puts any protocol on one port: HTTPS, HTTP, WebSocket, MQTT, TCP",
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Proxy, as a file, the environment (UMAY_…) and flags say
+    Run(Config),
+    /// Try Umay: a self-signed certificate, endpoints of its own, one port on loopback
+    Demo(DemoArgs),
+    /// Say everything that is wrong with a configuration
+    Check(Check),
+}
+
+#[derive(Debug, Args)]
+struct Config {
+    /// Configuration file (TOML); also UMAY_CONFIG
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Args)]
+struct Flags {
+    /// Where to listen, such as 127.0.0.1:8443 (repeatable)
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<String>,
+    /// Endpoints to proxy to: host:port, http://, https://, tcp:// or tls:// (repeatable, or with commas)
+    #[arg(long, value_name = "ENDPOINT")]
+    to: Vec<String>,
+    /// Certificate chain for TLS (PEM; repeatable, each with its --key)
+    #[arg(long, value_name = "FILE")]
+    cert: Vec<String>,
+    /// Key of the certificate (PEM)
+    #[arg(long, value_name = "FILE")]
+    key: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    listen: String,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// Configuration file (TOML); also UMAY_CONFIG
+    file: Option<PathBuf>,
+    /// How problems are told
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// With the line and a mark
+    Text,
+    /// As a list of objects
+    Json,
+}
+
+/// Does what the command line says.
+pub fn main() -> anyhow::Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Run(config) => run(config),
+        Command::Demo(args) => demo(&args),
+        Command::Check(args) => check(args),
+    }
+}
+
+fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let sources = sources(config.config, config.flags)?;
+    let (loaded, plan) = match plan(&sources) {
+        Ok(planned) => planned,
+        Err(problems) => {
+            eprint(&config::render(&problems, &sources, colour()));
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    events::start(&loaded.model.log.level)?;
+    for problem in &loaded.warnings {
+        tracing::warn!("{problem}");
+    }
+    App::start(&loaded.model, plan)?.run()
+}
+
+fn check(args: Check) -> anyhow::Result<ExitCode> {
+    let sources = sources(args.file, args.flags)?;
+    let (problems, code) = match plan(&sources) {
+        Ok((loaded, _)) => (loaded.warnings, ExitCode::SUCCESS),
+        Err(problems) => (problems, ExitCode::FAILURE),
+    };
+    if args.format == Format::Json {
+        let json = serde_json::to_string_pretty(&config::to_json(&problems))?;
+        writeln!(io::stdout(), "{json}")?;
+        return Ok(code);
+    }
+    eprint(&config::render(&problems, &sources, colour()));
+    let errors = problems
+        .iter()
+        .filter(|p| p.severity == Severity::Error)
+        .count();
+    let warnings = problems.len() - errors;
+    let verdict = match (errors, warnings) {
+        (0, 0) => "The configuration is good.".to_owned(),
+        (0, warnings) => format!("The configuration can be used; warnings: {warnings}."),
+        (errors, _) => {
+            format!("The configuration cannot be used; errors: {errors}, warnings: {warnings}.")
+        }
+    };
+    writeln!(io::stdout(), "{verdict}")?;
+    Ok(code)
+}
+
+/// Everything from the sources to what can be started, with all that is wrong on the way.
+fn plan(sources: &Sources) -> Result<(Loaded, Plan), Vec<Problem>> {
+    let mut loaded = config::load(sources)?;
+    let files = std::mem::take(&mut loaded.files);
+    let place = |problem: &TlsProblem| Problem {
+        severity: match problem.severity {
+            tls::Severity::Error => Severity::Error,
+            tls::Severity::Warning => Severity::Warning,
+        },
+        place: problem
+            .file
+            .as_ref()
+            .and_then(|file| files.get(file))
+            .cloned()
+            .unwrap_or(Place::Document),
+        message: problem.what.clone(),
+        hint: problem.hint.clone(),
+    };
+    let plan = Plan::build(&loaded.model)
+        .map_err(|problems| problems.iter().map(place).collect::<Vec<_>>())?;
+    loaded.warnings.extend(plan.warnings().map(place));
+    Ok((loaded, plan))
+}
+
+fn sources(file: Option<PathBuf>, flags: Flags) -> anyhow::Result<Sources> {
+    let file = file.or_else(|| env::var_os("UMAY_CONFIG").map(PathBuf::from));
+    let file = match file {
+        None => None,
+        Some(path) => {
+            let text = fs::read_to_string(&path)
+                .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+            Some((path, text))
+        }
+    };
+    let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
+    let ours = |(name, value)| (text(name), text(value));
+    let flag = |key: &str, values: Vec<String>| {
+        let (key, flag) = (key.to_owned(), format!("--{key}"));
+        let one = move |value| (key.clone(), value, flag.clone());
+        values.into_iter().map(one).collect::<Vec<_>>()
+    };
+    let flags = [
+        flag("listen", flags.listen),
+        flag("to", flags.to),
+        flag("cert", flags.cert),
+        flag("key", flags.key),
+    ];
+    Ok(Sources {
+        file,
+        env: env::vars_os()
+            .map(ours)
+            .filter(|(name, _)| name.starts_with("UMAY_"))
+            .collect(),
+        flags: flags.concat(),
+    })
+}
+
+/// The embedded default: everything in one process, nothing to prepare.
+fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    let endpoints = demo::start().context("cannot start the demo's endpoints")?;
+    let files = DemoFiles::write()?;
+    let at = endpoints.endpoints();
+    let [one, two] = at.http;
+    let text = format!(
+        "listen = {listen:?}\ncert = {cert:?}\nkey = {key:?}\n\
+         [[route]]\nname = \"http\"\nprotocol = \"http\"\nto = [\"http://{one}\", \"http://{two}\"]\nbalance = \"round_robin\"\n\
+         [[route]]\nname = \"tcp\"\nprotocol = \"tcp\"\nto = \"tcp://{tcp}\"\n\
+         [log]\naccess = \"off\"\nlevel = \"warn\"\n",
+        listen = args.listen,
+        cert = files.path("cert.pem"),
+        key = files.path("key.pem"),
+        tcp = at.tcp,
+    );
+    let sources = Sources {
+        file: Some((PathBuf::from("demo.toml"), text)),
+        // The admin listener, say, may have to be elsewhere.
+        env: env::vars()
+            .filter(|(name, _)| name.starts_with("UMAY_"))
+            .collect(),
+        flags: Vec::new(),
+    };
+    let (loaded, plan) = match plan(&sources) {
+        Ok(planned) => planned,
+        Err(problems) => {
+            eprint(&config::render(&problems, &sources, colour()));
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    drop(files);
+    events::start(&loaded.model.log.level)?;
+    let app = App::start(&loaded.model, plan)?;
+    let proxy = app.listening.first().map(|(_, address)| *address);
+    let proxy = proxy.context("the demo does not listen anywhere")?;
+    let colour = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
+    let guide = demo::guide(proxy, app.admin_address, colour);
+    writeln!(io::stdout(), "{guide}")?;
+    let code = app.run();
+    Demo::stop(endpoints);
+    code
+}
+
+/// The demo's certificate and key, as files for as long as they are read.
+struct DemoFiles(PathBuf);
+
+impl DemoFiles {
+    fn write() -> anyhow::Result<Self> {
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+        let made = tls::self_signed(&["localhost", "127.0.0.1", "::1"])?;
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
+        let dir = env::temp_dir().join(format!("umay-demo-{}-{seed:x}", std::process::id()));
+        // Private, and fails if somebody was there first.
+        fs::DirBuilder::new().mode(0o700).create(&dir)?;
+        let files = Self(dir);
+        for (name, text) in [("cert.pem", made.cert), ("key.pem", made.key)] {
+            let mut options = fs::OpenOptions::new();
+            let mut file = options
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(files.path(name))?;
+            file.write_all(text.as_bytes())?;
+        }
+        Ok(files)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for DemoFiles {
+    fn drop(&mut self) {
+        // What cannot be removed is a certificate that is good for nothing else.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn colour() -> bool {
+    io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none()
+}
+
+fn eprint(text: &str) {
+    // Who closed our standard error does not want to know.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
