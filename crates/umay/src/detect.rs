@@ -34,22 +34,16 @@ pub enum Found {
     Stalled,
 }
 
-/// How long to wait.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// For the first byte, and for each after it, if there is a route for those who are silent.
-    pub silent: Option<Duration>,
-}
-
-/// Waits for a verdict. The bytes stay with the connection.
+/// Waits for a verdict. The bytes stay with the connection. `silent` is how long to wait for the
+/// first byte and for each after it, if there is a route for those who are silent.
 pub async fn detect(
     worker: &Worker,
     conn: &mut Conn,
-    patience: Patience,
+    silent: Option<Duration>,
     deadline: &Deadline,
 ) -> Found {
     let started = Instant::now();
-    let found = match patience.silent {
+    let found = match silent {
         Some(wait) => patiently(conn, wait, worker).await,
         None => idly(worker, conn, deadline).await,
     };

@@ -14,7 +14,7 @@ use umay_core::model::Protocol;
 use umay_core::reason::Reason;
 
 use crate::conn::{Conn, Deadline, Io, Plain, prepare, until};
-use crate::detect::{Found, GRACE, Patience, detect};
+use crate::detect::{Found, GRACE, detect};
 use crate::http::Http;
 use crate::site::{Client, Site};
 use crate::tcp::{Story, Stream, Tcp};
@@ -80,57 +80,50 @@ impl Front {
     }
 
     async fn detect(&self, arrival: &mut Arrival) -> Found {
-        let table = &arrival.client.site.table;
-        let silent = table.serves_stream().then(|| {
+        let stream = arrival.client.stream_route(Protocol::Tcp);
+        let silent = stream.map(|route| {
             let wait = self.worker.timeouts.detect;
-            let route = arrival.client.stream_route(Protocol::Tcp);
-            match route {
-                Some(route) if route.is_server_first() => wait.min(GRACE),
-                _ => wait,
+            if route.is_server_first() {
+                wait.min(GRACE)
+            } else {
+                wait
             }
         });
-        let patience = Patience { silent };
-        detect(&self.worker, &mut arrival.conn, patience, &arrival.deadline).await
+        detect(&self.worker, &mut arrival.conn, silent, &arrival.deadline).await
     }
 
     /// Gives a connection to the room that serves what it speaks.
     async fn hand_over(&self, arrival: Arrival, found: Found) {
-        let site = Arc::clone(&arrival.client.site);
-        let table = &site.table;
         let Arrival {
             client,
             conn,
             deadline,
         } = arrival;
-        match found {
-            Found::Gone => conn.close(&deadline).await,
-            Found::Spoken(Verdict::Http1) if table.serves_http() => {
-                self.http.serve(client, conn, deadline).await;
+        let serves_http = client.site.table.serves_http();
+        let (proto, protocol) = match found {
+            Found::Gone => return conn.close(&deadline).await,
+            Found::Spoken(Verdict::Http1) if serves_http => {
+                return self.http.serve(client, conn, deadline).await;
             }
-            Found::Spoken(Verdict::Http2) if table.serves_http() => {
-                self.http2(&client, conn, &deadline).await;
+            Found::Spoken(Verdict::Http2) if serves_http => {
+                return self.http2(&client, conn, &deadline).await;
             }
-            Found::Spoken(Verdict::Mqtt) if table.serves_stream() => {
-                self.stream(client, conn, "mqtt", Protocol::Mqtt, &deadline)
-                    .await;
-            }
-            Found::Silent | Found::Spoken(_) if table.serves_stream() => {
-                self.stream(client, conn, "tcp", Protocol::Tcp, &deadline)
-                    .await;
-            }
-            // No stream goes on from here, so it can only be HTTP gone wrong: that room says how.
-            Found::Spoken(_) | Found::Stalled if table.serves_http() => {
-                self.http.serve(client, conn, deadline).await;
-            }
-            Found::Silent | Found::Stalled => {
-                self.refuse(&client, "none", Reason::DetectTimeout, "");
-                conn.close(&deadline).await;
-            }
-            Found::Spoken(_) => {
-                self.refuse(&client, "tcp", Reason::NoRoute, "");
-                conn.close(&deadline).await;
-            }
+            Found::Spoken(Verdict::Mqtt) => ("mqtt", Protocol::Mqtt),
+            Found::Spoken(_) | Found::Silent | Found::Stalled => ("tcp", Protocol::Tcp),
+        };
+        if client.stream_route(protocol).is_some() {
+            return self.stream(client, conn, proto, protocol, &deadline).await;
         }
+        let reason = match found {
+            // No stream goes on from here, so it can only be HTTP gone wrong: that room says how.
+            Found::Spoken(Verdict::Opaque) | Found::Stalled if serves_http => {
+                return self.http.serve(client, conn, deadline).await;
+            }
+            Found::Silent | Found::Stalled => Reason::DetectTimeout,
+            Found::Spoken(_) | Found::Gone => Reason::NoRoute,
+        };
+        self.refuse(&client, proto, reason, "");
+        conn.close(&deadline).await;
     }
 
     async fn stream(
@@ -196,7 +189,8 @@ impl Front {
             // TLS is as good as any other bytes for a stream.
             None => table.match_stream(Protocol::Tcp, sni, None),
         };
-        let Some(route) = raw.and_then(|idx| site.route(idx)) else {
+        let route = raw.and_then(|idx| site.route(idx));
+        let Some(route) = route.filter(|route| route.takes_streams()) else {
             // A fatal alert: handshake_failure.
             const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
             self.refuse(&client, "tls", Reason::TlsNotConfigured, "");

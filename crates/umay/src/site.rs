@@ -8,7 +8,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use umay_core::model::{self, Action, Listener, Model, Protocol};
+use umay_core::model::{self, Action, Listener, Model, Protocol, Scheme};
 use umay_core::route::{RouteIdx, Table};
 
 use crate::telemetry::access::Downstream;
@@ -37,6 +37,10 @@ pub struct Route {
     pub upstream: Option<usize>,
     /// Its endpoints speak before the client does, as the last silent client has shown.
     server_first: AtomicBool,
+    /// All its endpoints have no scheme: they are spoken to in the protocol that was detected.
+    undeclared: bool,
+    /// One of its endpoints has answered in HTTP.
+    speaks_http: AtomicBool,
 }
 
 /// A client's connection, as far as it is known before it says anything.
@@ -99,6 +103,14 @@ impl Route {
                 Action::Redirect(_) | Action::Respond(_) => None,
             },
             server_first: AtomicBool::new(false),
+            undeclared: match &route.action {
+                Action::Forward(name) => model.upstreams.get(name).is_some_and(|upstream| {
+                    let mut endpoints = upstream.endpoints.iter();
+                    endpoints.all(|endpoint| endpoint.scheme == Scheme::Detected)
+                }),
+                Action::Redirect(_) | Action::Respond(_) => false,
+            },
+            speaks_http: AtomicBool::new(false),
         };
         model.routes.iter().map(build).collect()
     }
@@ -114,6 +126,19 @@ impl Route {
             self.server_first.store(server_first, Relaxed);
         }
     }
+
+    /// True if raw streams may take the route. Where endpoints have no scheme and one has answered
+    /// in HTTP, they may not: what is nearly HTTP would reach it unchecked, as a stream.
+    pub fn takes_streams(&self) -> bool {
+        !(self.undeclared && self.speaks_http.load(Relaxed))
+    }
+
+    /// Remembers that an endpoint has answered in HTTP.
+    pub fn learn_http(&self) {
+        if self.undeclared && !self.speaks_http.load(Relaxed) {
+            self.speaks_http.store(true, Relaxed);
+        }
+    }
 }
 
 impl Client {
@@ -126,7 +151,7 @@ impl Client {
     pub fn stream_route(&self, protocol: Protocol) -> Option<&Route> {
         let cert = self.tls.as_ref().and_then(|tls| tls.client_cert.as_ref());
         let idx = self.site.table.match_stream(protocol, self.sni(), cert)?;
-        self.site.route(idx)
+        self.site.route(idx).filter(|route| route.takes_streams())
     }
 
     /// Its side of a log entry; `ip` is who it is behind trusted proxies.

@@ -1,6 +1,11 @@
 //! HTTP/1.1 as it should be: connections, bodies, interim answers, old versions.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail loudly"
+)]
 
 use std::time::Duration;
 
@@ -9,20 +14,29 @@ use umay_test::{Conn, End, Message, Server, Umay, answer, ok, umay};
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
 fn before(endpoint: &Server) -> Umay {
-    umay!("listen = \"127.0.0.1:0\"\nto = \"http://{}\"\n", endpoint.addr())
+    umay!(
+        "listen = \"127.0.0.1:0\"\nto = \"http://{}\"\n",
+        endpoint.addr()
+    )
 }
 
 /// Answers with the request's method, target and body.
 fn mirror() -> Server {
     Server::http(|request| {
-        let text = format!("{} {} {}", request.method(), request.target(), request.text());
+        let text = format!(
+            "{} {} {}",
+            request.method(),
+            request.target(),
+            request.text()
+        );
         ok(text)
     })
 }
 
 /// A request with a chunked body.
 fn chunked(target: &str, chunks: &[&str], trailers: &str) -> String {
-    let mut text = format!("POST {target} HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let mut text =
+        format!("POST {target} HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n");
     for chunk in chunks {
         text += &format!("{:x}\r\n{chunk}\r\n", chunk.len());
     }
@@ -74,7 +88,8 @@ fn a_request_may_come_in_any_pieces() {
     let endpoint = mirror();
     let umay = before(&endpoint);
     let mut conn = umay.connect();
-    conn.send_bytewise(chunked("/slow", &["ab", "c"], "X: y\r\n")).unwrap();
+    conn.send_bytewise(chunked("/slow", &["ab", "c"], "X: y\r\n"))
+        .unwrap();
     assert_eq!(conn.read_response("POST").unwrap().text(), "POST /slow abc");
 }
 
@@ -96,10 +111,16 @@ fn bodies_keep_their_framing_both_ways() {
     let mut conn = umay.connect();
     let sized = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nsized";
     let response = conn.ask(sized).unwrap();
-    assert_eq!((response.text().as_str(), response.chunked), ("sized", false));
+    assert_eq!(
+        (response.text().as_str(), response.chunked),
+        ("sized", false)
+    );
     assert_eq!(response.get("content-length"), Some("5"));
     let response = conn.ask(chunked("/", &["chun", "ked"], "")).unwrap();
-    assert_eq!((response.text().as_str(), response.chunked), ("chunked", true));
+    assert_eq!(
+        (response.text().as_str(), response.chunked),
+        ("chunked", true)
+    );
     assert_eq!(response.get("content-length"), None);
     // The log counts bodies, not their framing.
     let line = umay.wait_log(|line| line["bytes_in"] == 7);
@@ -128,14 +149,18 @@ fn expect_continue_waits_for_the_endpoint() {
     let endpoint = Server::start(|conn, _| {
         let head = conn.read_until("\r\n\r\n")?;
         let head = String::from_utf8(head).unwrap();
-        assert!(head.to_lowercase().contains("expect: 100-continue"), "{head}");
+        assert!(
+            head.to_lowercase().contains("expect: 100-continue"),
+            "{head}"
+        );
         conn.send("HTTP/1.1 100 Continue\r\n\r\n")?;
         assert_eq!(conn.read_exact(4)?, b"body");
         conn.send(ok("thanks"))
     });
     let umay = before(&endpoint);
     let mut conn = umay.connect();
-    let head = "POST / HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+    let head =
+        "POST / HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
     conn.send(head).unwrap();
     assert_eq!(conn.read_response("POST").unwrap().status(), 100);
     conn.send("body").unwrap();
@@ -151,9 +176,13 @@ fn a_refused_expectation_does_not_leave_a_body_in_doubt() {
     });
     let umay = before(&endpoint);
     let mut conn = umay.connect();
-    let head = "POST / HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+    let head =
+        "POST / HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
     let response = conn.ask(head).unwrap();
-    assert_eq!((response.status(), response.get("connection")), (403, Some("close")));
+    assert_eq!(
+        (response.status(), response.get("connection")),
+        (403, Some("close"))
+    );
     conn.half_close().unwrap();
     assert_eq!(conn.read_to_end().unwrap().0, b"");
 }
@@ -223,14 +252,19 @@ fn http_1_0_clients_get_what_they_understand() {
     // Chunks are unknown to them: the end of the connection is the end of the body.
     let mut conn = umay.connect();
     let keep = "Host: a.test\r\nConnection: keep-alive\r\n\r\n";
-    let response = conn.ask(format!("GET /chunked HTTP/1.0\r\n{keep}")).unwrap();
+    let response = conn
+        .ask(format!("GET /chunked HTTP/1.0\r\n{keep}"))
+        .unwrap();
     assert_eq!((response.text().as_str(), response.chunked), ("abc", false));
     assert_eq!(response.get("transfer-encoding"), None);
     // They keep the connection if they say so and the length is known.
     let mut conn = umay.connect();
     for _ in 0..2 {
         let response = conn.ask(format!("GET / HTTP/1.0\r\n{keep}")).unwrap();
-        assert_eq!(response.get("connection").map(str::to_lowercase).as_deref(), Some("keep-alive"));
+        assert_eq!(
+            response.get("connection").map(str::to_lowercase).as_deref(),
+            Some("keep-alive")
+        );
         assert_eq!(response.text(), "sized");
     }
     // Host is theirs to leave out, and they close by default.
@@ -252,7 +286,10 @@ fn http_1_0_endpoints_and_bodies_that_end_with_the_connection_become_chunked() {
         let mut conn = umay.connect();
         for _ in 0..2 {
             let response = conn.ask(GET).unwrap();
-            assert_eq!((response.text().as_str(), response.chunked), ("until the end", true));
+            assert_eq!(
+                (response.text().as_str(), response.chunked),
+                ("until the end", true)
+            );
         }
         assert_eq!(endpoint.connections(), 2);
     }
@@ -292,7 +329,10 @@ fn both_bodies_flow_at_the_same_time() {
     conn.read_until("\r\n\r\n").unwrap();
     for number in 0..10 {
         conn.send(format!("1\r\n{number}\r\n")).unwrap();
-        assert_eq!(conn.read_exact(6).unwrap(), format!("1\r\n{number}\r\n").as_bytes());
+        assert_eq!(
+            conn.read_exact(6).unwrap(),
+            format!("1\r\n{number}\r\n").as_bytes()
+        );
     }
     conn.send("0\r\n\r\n").unwrap();
     assert_eq!(conn.read_exact(5).unwrap(), b"0\r\n\r\n");
@@ -322,14 +362,18 @@ fn a_client_that_leaves_cancels_its_request() {
     });
     let umay = before(&endpoint);
     let mut conn = umay.connect();
-    conn.send("GET /gone HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
+    conn.send("GET /gone HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        .unwrap();
     umay_test::eventually("the request", || {
         endpoint.recorded_text().contains("/gone").then_some(())
     });
     drop(conn);
     endpoint.wait_ended(1);
     let line = umay.wait_path("/gone");
-    assert_eq!((&line["status"], &line["reason"]), (&499.into(), &"client_gone".into()));
+    assert_eq!(
+        (&line["status"], &line["reason"]),
+        (&499.into(), &"client_gone".into())
+    );
 }
 
 #[test]
@@ -340,14 +384,18 @@ fn a_client_that_leaves_in_the_middle_of_its_body_does_not_look_complete() {
         Ok(())
     });
     let umay = before(&endpoint);
-    for body in ["Content-Length: 10\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
+    for body in [
+        "Content-Length: 10\r\n\r\nabc",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    ] {
         let mut conn = umay.connect();
-        conn.send(format!("POST / HTTP/1.1\r\nHost: a.test\r\n{body}")).unwrap();
+        conn.send(format!("POST / HTTP/1.1\r\nHost: a.test\r\n{body}"))
+            .unwrap();
         drop(conn);
     }
     endpoint.wait_ended(2);
     let text = endpoint.recorded_text();
-    assert!(!text.contains("0\r\n\r\n"), "{text}");
+    assert!(!text.contains("\r\n0\r\n"), "{text}");
 }
 
 #[test]
@@ -375,7 +423,10 @@ fn connection_close_is_honoured_on_both_sides() {
     // The endpoint's wish is its own affair.
     for _ in 0..2 {
         let response = conn.ask(GET).unwrap();
-        assert_eq!((response.text().as_str(), response.get("connection")), ("bye", None));
+        assert_eq!(
+            (response.text().as_str(), response.get("connection")),
+            ("bye", None)
+        );
     }
     assert_eq!(endpoint.connections(), 2);
     let closing = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
@@ -427,7 +478,8 @@ fn a_second_request_waits_for_the_first_answer() {
     let mut conns: Vec<Conn> = (0..20).map(|_| umay.connect()).collect();
     for (number, conn) in conns.iter_mut().enumerate() {
         let request = |n| format!("GET /{number}/{n} HTTP/1.1\r\nHost: a.test\r\n\r\n");
-        conn.send([request(0), request(1), request(2)].concat()).unwrap();
+        conn.send([request(0), request(1), request(2)].concat())
+            .unwrap();
     }
     for (number, conn) in conns.iter_mut().enumerate() {
         for n in 0..3 {

@@ -1,6 +1,11 @@
 //! Ways to start: four lines of a file, flags, the environment, the demo; and ways that must fail.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail loudly"
+)]
 
 use std::collections::BTreeSet;
 
@@ -98,15 +103,34 @@ fn refused(text: &str) -> String {
 #[test]
 fn a_bad_file_is_told_with_its_place() {
     for (text, place, word) in [
-        ("listen = \"127.0.0.1:0\"\nto = \"127.0.0.1:1\"\nlissten = 1\n", ":3:1", "lissten"),
+        (
+            "listen = \"127.0.0.1:0\"\nto = \"127.0.0.1:1\"\nlissten = 1\n",
+            ":3:1",
+            "lissten",
+        ),
         ("listen = \"127.0.0.1:0\"\nto = 7\n", ":2:6", "to"),
-        ("listen = \"127.0.0.1\"\nto = \"127.0.0.1:1\"\n", ":1:10", "127.0.0.1"),
-        ("listen = \"127.0.0.1:0\"\nto = \"127.0.0.1:1\"\ntimeouts.connect = \"3\"\n", ":3:", "3"),
-        ("listen = \"127.0.0.1:0\"\n[[route]]\npath = \"a\"\nto = \"127.0.0.1:1\"\n", ":3:8", "path"),
+        (
+            "listen = \"127.0.0.1\"\nto = \"127.0.0.1:1\"\n",
+            ":1:10",
+            "127.0.0.1",
+        ),
+        (
+            "listen = \"127.0.0.1:0\"\nto = \"127.0.0.1:1\"\ntimeouts.connect = \"3\"\n",
+            ":3:",
+            "3",
+        ),
+        (
+            "listen = \"127.0.0.1:0\"\n[[route]]\npath = \"a\"\nto = \"127.0.0.1:1\"\n",
+            ":3:8",
+            "path",
+        ),
         ("listen = \"127.0.0.1:0\"\nto = \n", ":2:", ""),
     ] {
         let said = refused(text);
-        assert!(said.contains(&format!("umay.toml{place}")), "{place} for {text:?}:\n{said}");
+        assert!(
+            said.contains(&format!("umay.toml{place}")),
+            "{place} for {text:?}:\n{said}"
+        );
         assert!(said.contains(word), "{word} for {text:?}:\n{said}");
     }
 }
@@ -125,7 +149,9 @@ fn bad_certificates_are_told_with_their_files() {
     let (one, two) = (certs.issue(&["one.test"]), certs.issue(&["two.test"]));
     let with = |cert: &str, key: &str| {
         let files = format!("cert = {cert:?}\nkey = {key:?}");
-        refused(&format!("listen = \"127.0.0.1:0\"\n{files}\nto = \"127.0.0.1:1\"\n"))
+        refused(&format!(
+            "listen = \"127.0.0.1:0\"\n{files}\nto = \"127.0.0.1:1\"\n"
+        ))
     };
     let text = |path: &std::path::Path| path.to_str().unwrap().to_owned();
     let (cert, key, other) = (text(&one.cert), text(&one.key), text(&two.key));
@@ -147,12 +173,35 @@ fn keys_come_in_every_format() {
     };
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let ec = certs.issue(&["ec.test"]);
-    openssl(&["ec", "-in", ec.key.to_str().unwrap(), "-out", &path("sec1.key")]);
-    let rsa = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=rsa.test"];
+    openssl(&[
+        "ec",
+        "-in",
+        ec.key.to_str().unwrap(),
+        "-out",
+        &path("sec1.key"),
+    ]);
+    let rsa = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=rsa.test",
+    ];
     let san = ["-addext", "subjectAltName=DNS:rsa.test"];
     let (key, cert) = (path("pkcs8.key"), path("rsa.crt"));
     openssl(&[&rsa[..], &san[..], &["-keyout", &key, "-out", &cert]].concat());
-    openssl(&["rsa", "-traditional", "-in", &key, "-out", &path("pkcs1.key")]);
+    openssl(&[
+        "rsa",
+        "-traditional",
+        "-in",
+        &key,
+        "-out",
+        &path("pkcs1.key"),
+    ]);
     let first = |name: &str| std::fs::read_to_string(path(name)).unwrap();
     assert!(first("sec1.key").contains("BEGIN EC PRIVATE KEY"));
     assert!(first("pkcs1.key").contains("BEGIN RSA PRIVATE KEY"));
@@ -167,7 +216,11 @@ fn keys_come_in_every_format() {
             endpoint.addr()
         );
         let url = format!("https://{}/", umay.addr());
-        assert_eq!(programs::curl(["-k", "-H", "Host: ec.test", &url]).trim(), "hi", "{key}");
+        assert_eq!(
+            programs::curl(["-k", "-H", "Host: ec.test", &url]).trim(),
+            "hi",
+            "{key}"
+        );
     }
 }
 
@@ -182,10 +235,16 @@ fn a_taken_address_is_told() {
 #[test]
 fn help_and_version_are_there() {
     let program = env!("CARGO_BIN_EXE_umay");
-    for (args, word) in [(["--help"], "demo"), (["--version"], env!("CARGO_PKG_VERSION"))] {
+    for (args, word) in [
+        (["--help"], "demo"),
+        (["--version"], env!("CARGO_PKG_VERSION")),
+    ] {
         let output = programs::run(program, args, b"");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success() && text.contains(word), "{args:?}: {output:?}");
+        assert!(
+            output.status.success() && text.contains(word),
+            "{args:?}: {output:?}"
+        );
     }
     let output = programs::run(program, ["no-such-command"], b"");
     assert!(!output.status.success());

@@ -158,6 +158,9 @@ impl Conn {
     /// Ends the connection in order, if the peer takes the end without delay.
     pub async fn close(mut self, deadline: &Deadline) {
         const WAIT: Duration = Duration::from_secs(1);
+        if !self.is_quiet() {
+            return self.linger(deadline).await;
+        }
         deadline.set(WAIT);
         poll_fn(|cx| match self.io.poll_shutdown(cx) {
             Poll::Ready(_) => Poll::Ready(()),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use umay_core::headers::Policy;
-use umay_core::message::{Framing, Method};
+use umay_core::message::{FieldId, Framing, Method, Request};
 use umay_core::model::Action;
 use umay_core::reason::Reason;
 use umay_core::route::{HttpQuery, has_dot_segments, split_authority};
@@ -109,7 +109,7 @@ impl Connection {
         let site = std::sync::Arc::clone(&self.client.site);
         let mut route = None;
         let next = match head {
-            Head::Whole => match self.admit(scratch) {
+            Head::Whole => match self.admit(&mut scratch.request) {
                 Ok(idx) => {
                     route = site.route(idx);
                     self.act(scratch, &mut record, route).await
@@ -196,8 +196,8 @@ impl Connection {
     }
 
     /// Finds the request's route, or why it cannot have one.
-    fn admit(&self, scratch: &Scratch) -> Result<usize, (Reason, &'static str)> {
-        let request = &scratch.request;
+    fn admit(&self, request: &mut Request) -> Result<usize, (Reason, &'static str)> {
+        request.upgrade &= can_be_tunnelled(request);
         if has_dot_segments(request.path_bytes()) {
             let detail = "the path has dot segments";
             return Err((Reason::RequestMalformed, detail));
@@ -348,4 +348,17 @@ impl Connection {
             (false, false) => Next::Linger,
         }
     }
+}
+
+/// False for upgrades to what could not be a tunnel: other versions of HTTP, whose requests would
+/// pass unchecked, and TLS. They are not passed on, which makes the request an ordinary one
+/// (RFC 9110 section 7.8).
+fn can_be_tunnelled(request: &Request) -> bool {
+    let protocols = request.fields.all(FieldId::Upgrade);
+    let mut protocols = protocols.flat_map(|value| value.split(|b| *b == b','));
+    protocols.all(|protocol| {
+        let name = protocol.trim_ascii().to_ascii_lowercase();
+        let name = name.split(|b| *b == b'/').next().unwrap_or_default();
+        !matches!(name, b"" | b"h2c" | b"h2" | b"h3" | b"http" | b"tls")
+    })
 }

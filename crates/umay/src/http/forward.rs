@@ -120,57 +120,64 @@ impl Connection {
         let state = duplex.state;
         record.bytes_in = up.bytes;
         record.first_byte = state.first_byte;
+        if state.down.is_some() {
+            route.learn_http();
+        }
         if let Some(first_byte) = state.first_byte {
             let metrics = &lease.share().upstream().metrics;
             metrics.answered(self.http.worker.index, first_byte);
         }
         match end {
-            End::Complete => {
-                let Some((down, delivery)) = &state.down else {
-                    return Attempt::Over(Next::Close);
-                };
-                record.status = scratch.response.status;
-                record.bytes_out = down.bytes;
-                up.release(&mut self.conn);
-                if state.is_sent() && scratch.response.keep_alive && link.conn.unread().is_empty() {
-                    link.put_back();
-                }
-                Attempt::Over(match (delivery.keep_alive, state.is_sent()) {
-                    (true, true) => Next::Again,
-                    (false, true) => Next::Close,
-                    (_, false) => Next::Linger,
-                })
-            }
+            End::Complete => Attempt::Over(self.completed(scratch, record, up, link, &state)),
             End::Switch => {
                 up.release(&mut self.conn);
                 Attempt::Over(self.tunnel(scratch, record, link).await)
             }
             End::Failed(reason, detail) => {
-                let idempotent = scratch.request.method.is_idempotent();
+                let harmless = scratch.request.method.is_idempotent() || !up.started;
                 let stale = reason == Reason::UpstreamClosed && link.reused && !state.answered;
-                if stale && (idempotent || !up.started) && up.can_replay() {
-                    lease.fail(reason);
+                drop(link);
+                lease.fail(reason);
+                if stale && harmless && up.can_replay() {
                     return Attempt::Again;
                 }
-                drop(link);
                 up.release(&mut self.conn);
-                lease.fail(reason);
-                let begun = state.has_begun() || scratch.down.is_torn();
-                if let (true, Some((down, delivery))) = (begun, &state.down) {
-                    record.status = scratch.response.status;
-                    record.bytes_out = down.bytes;
-                    record.because(reason, detail);
-                    let closes = delivery.framing == Framing::UntilClose;
-                    return Attempt::Over(if closes { Next::Reset } else { Next::Cut });
-                }
-                if begun || reason == Reason::ClientGone {
-                    record.because(reason, detail);
-                    return Attempt::Over(Next::Cut);
-                }
-                let read = up.is_read();
-                let next = self.refuse(scratch, record, Some(route), reason, &detail, read);
-                Attempt::Over(next.await)
+                let next = failed(scratch, record, &state, reason, &detail);
+                Attempt::Over(match next {
+                    Some(next) => next,
+                    None => {
+                        let read = up.is_read();
+                        self.refuse(scratch, record, Some(route), reason, &detail, read)
+                            .await
+                    }
+                })
             }
+        }
+    }
+
+    /// The answer went to the client whole.
+    fn completed(
+        &mut self,
+        scratch: &Scratch,
+        record: &mut Record,
+        up: &mut Half,
+        link: Link,
+        state: &State,
+    ) -> Next {
+        up.release(&mut self.conn);
+        let Some((down, delivery)) = &state.down else {
+            return Next::Close;
+        };
+        record.status = scratch.response.status;
+        record.bytes_out = down.bytes;
+        if state.is_sent() && scratch.response.keep_alive && link.conn.unread().is_empty() {
+            link.put_back();
+        }
+        match (delivery.keep_alive, state.is_sent()) {
+            (true, true) => Next::Again,
+            (false, true) => Next::Close,
+            // The rest of the request is on its way, and nobody wants it.
+            (_, false) => Next::Linger,
         }
     }
 
@@ -204,4 +211,28 @@ impl Connection {
 enum Attempt {
     Over(Next),
     Again,
+}
+
+/// The attempt failed for good: how the connection ends, or `None` if the client can be told.
+fn failed(
+    scratch: &Scratch,
+    record: &mut Record,
+    state: &State,
+    reason: Reason,
+    detail: &str,
+) -> Option<Next> {
+    let begun = state.has_begun() || scratch.down.is_torn();
+    if !begun && reason != Reason::ClientGone {
+        return None;
+    }
+    record.because(reason, detail.to_owned());
+    let (true, Some((down, delivery))) = (begun, &state.down) else {
+        return Some(Next::Cut);
+    };
+    record.status = scratch.response.status;
+    record.bytes_out = down.bytes;
+    Some(match delivery.framing {
+        Framing::UntilClose => Next::Reset,
+        _ => Next::Cut,
+    })
 }

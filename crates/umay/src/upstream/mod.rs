@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use umay_core::balance;
 use umay_core::model::Scheme;
+use umay_core::reason::Reason;
 
 use crate::conn::Deadline;
 use crate::worker::Worker;
@@ -112,6 +113,10 @@ impl Share {
                 Ok(link) => return Ok((link, lease)),
                 Err(failure) => {
                     let (place, reason) = (lease.place(), failure.reason);
+                    if reason == Reason::Overloaded {
+                        // Out of file descriptors: a client that waits for nothing has one.
+                        self.worker.timers.shed(1);
+                    }
                     lease.fail(reason);
                     attempts.failed(place, failure);
                 }
