@@ -20,6 +20,9 @@ pub fn parse_request(
     request: &mut Request,
 ) -> Result<Option<usize>, Malformed> {
     let Some((start, end)) = scan.find(buf, true, limits)? else {
+        if let Some(line) = scan.first_line(buf) {
+            request_line(line)?;
+        }
         return Ok(None);
     };
     request.clear();

@@ -25,6 +25,9 @@ pub fn parse_response(
         ..*limits
     };
     let Some((start, end)) = scan.find(buf, false, &limits)? else {
+        if let Some(line) = scan.first_line(buf) {
+            status_line(line)?;
+        }
         return Ok(None);
     };
     response.clear();

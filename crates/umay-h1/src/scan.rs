@@ -25,6 +25,8 @@ pub struct Scan {
     line: usize,
     /// Where to search on for its end.
     next: usize,
+    /// The first line was looked at before the head was whole.
+    looked: bool,
 }
 
 impl Scan {
@@ -71,5 +73,16 @@ impl Scan {
             return Err(Malformed::HeadTooLarge);
         }
         Ok(None)
+    }
+
+    /// The first line of a head that is not whole, once, as soon as the line is: who speaks something
+    /// else need not be waited for.
+    pub(crate) fn first_line<'a>(&mut self, buf: &'a [u8]) -> Option<&'a [u8]> {
+        if self.looked || self.line == self.start {
+            return None;
+        }
+        self.looked = true;
+        let end = memchr(b'\n', buf.get(self.start..)?)?;
+        buf.get(self.start..(self.start + end).saturating_sub(1))
     }
 }
