@@ -1,1 +1,50 @@
-//! Scripted peers and real programs for tests.
+//! Scripted peers, real programs and a running Umay, for tests.
+//!
+//! A test reads like a scene: it starts endpoints ([`Server`]), starts the proxy before them
+//! ([`umay!`]), and then speaks as a client ([`Conn`]). Nothing here sleeps for an event that can
+//! be awaited, all waits have a deadline, all ports are free ones of loopback, and what was started
+//! ends with the test.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test that cannot go on is to fail loudly"
+)]
+
+mod certs;
+mod conn;
+pub mod http;
+pub mod programs;
+mod proxy;
+mod server;
+mod tools;
+pub mod websocket;
+
+pub use certs::{Certs, Pair};
+pub use conn::{Conn, End};
+pub use http::Message;
+pub use proxy::{Failure, Setup, Umay};
+pub use server::{Refusing, Server, Stuck, answer, ok};
+pub use tools::{
+    DEADLINE, TempDir, eventually, open_files, peak_rss, raise_open_files, rss, unique_address,
+};
+
+pub use rustix::process::Signal;
+pub use rustls;
+pub use serde_json::{Value, json};
+pub use tungstenite;
+
+/// Starts the `umay` of the tests that are being built: with a configuration, given as arguments
+/// for `format!`, or, without arguments, as a [`Setup`] to go on with.
+#[macro_export]
+macro_rules! umay {
+    () => {
+        $crate::Setup::new(env!("CARGO_BIN_EXE_umay"))
+    };
+    ($($text:tt)+) => {
+        $crate::Setup::new(env!("CARGO_BIN_EXE_umay")).config(format!($($text)+)).start()
+    };
+}

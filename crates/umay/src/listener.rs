@@ -141,7 +141,7 @@ impl Acceptor {
             tls: None,
         };
         let front = Rc::clone(&self.front);
-        spawn_local(front.serve(Arc::clone(&self.site), stream, client));
+        spawn_local(front.serve(stream, client));
     }
 
     /// Backs off when the process is out of something, and makes room.

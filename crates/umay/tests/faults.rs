@@ -10,7 +10,7 @@
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use umay_test::{End, Server, Umay, ok, umay};
+use umay_test::{End, Server, Umay, eventually, ok, umay};
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
@@ -85,6 +85,9 @@ fn a_chunked_body_over_the_limit_is_cut_and_refused() {
     let head = "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n";
     conn.send(head).unwrap();
     conn.send(format!("40\r\n{}\r\n", "x".repeat(64))).unwrap();
+    eventually("the first chunk", || {
+        endpoint.recorded_text().contains("xxx").then_some(())
+    });
     conn.send(format!("40\r\n{}\r\n0\r\n\r\n", "x".repeat(64)))
         .unwrap();
     assert_eq!(conn.read_response("POST").unwrap().status(), 413);
@@ -364,7 +367,7 @@ fn malformed_answers_are_refused_and_their_connection_is_not_used_again() {
             "HTTP/2 200 OK\r\nContent-Length: 0\r\n\r\n",
             "upstream_malformed",
         ),
-        ("SSH-2.0-OpenSSH_9.9\r\n", "upstream_malformed"),
+        ("SSH-2.0-OpenSSH_9.9\r\n\r\n", "upstream_malformed"),
         (
             "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
             "upstream_malformed",
@@ -416,6 +419,7 @@ fn what_follows_an_answer_unasked_is_nobodys_answer() {
 
 #[test]
 fn broken_chunks_of_an_answer_are_a_cut() {
+    let closing = "GET /x HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
     for chunk in [
         "zz\r\nabc\r\n",
         "3\nabc\r\n",
@@ -432,7 +436,7 @@ fn broken_chunks_of_an_answer_are_a_cut() {
         });
         let umay = before(&endpoint, "");
         let mut conn = umay.connect();
-        conn.send(GET).unwrap();
+        conn.send(closing).unwrap();
         let (bytes, end) = conn.read_to_end().unwrap();
         let whole = umay_test::http::response(&bytes, "GET", end == End::Clean);
         assert!(

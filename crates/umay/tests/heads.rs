@@ -246,11 +246,8 @@ fn dot_segments_and_connect_are_refused() {
     for path in ["/a..b", "/...", "/a.", "/.well-known/x", "/?x=/../"] {
         assert_eq!(umay.get("a.test", path).status(), 200, "{path}");
     }
-    let response = umay
-        .connect()
-        .ask("CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n");
-    let response = response.unwrap_err().to_string();
-    assert!(response.contains("405"), "{response}");
+    let request = "CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n";
+    assert_eq!(umay.connect().ask(request).unwrap().status(), 405);
     assert_eq!(umay.wait_reason("connect_method_refused")["status"], 405);
     assert!(!endpoint.recorded_text().contains("CONNECT"));
 }

@@ -137,7 +137,7 @@ fn a_bad_file_is_told_with_its_place() {
 
 #[test]
 fn all_that_is_wrong_is_told_at_once() {
-    let said = refused("listen = \"nowhere\"\nworkers = 0\nto = \"http://\"\n");
+    let said = refused("listen = \"nowhere\"\ntimeouts.body = 0\nto = \"http://\"\n");
     for place in ["umay.toml:1:", "umay.toml:2:", "umay.toml:3:"] {
         assert!(said.contains(place), "{place} in:\n{said}");
     }
@@ -267,7 +267,9 @@ fn printed_commands(setup: Setup) -> (umay_test::Umay, Vec<String>) {
 
 #[test]
 fn the_demo_does_what_it_says() {
-    let setup = umay!().args(["demo", "--listen", "127.0.0.1:0"]);
+    let setup = umay!()
+        .args(["demo", "--listen", "127.0.0.1:0"])
+        .env("UMAY_LOG__LEVEL", "info");
     let (umay, commands) = printed_commands(setup);
     assert!(commands.len() >= 6, "{commands:?}");
     for command in commands {

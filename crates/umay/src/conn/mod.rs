@@ -156,7 +156,7 @@ impl Conn {
     }
 
     /// Ends the connection in order, if the peer takes the end without delay.
-    pub async fn close(mut self, deadline: &Deadline) {
+    pub async fn close(&mut self, deadline: &Deadline) {
         const WAIT: Duration = Duration::from_secs(1);
         if !self.is_quiet() {
             return self.linger(deadline).await;
@@ -173,7 +173,7 @@ impl Conn {
     /// then reads and drops what comes until the peer is done, since a socket that is closed with
     /// unread bytes is reset, and a reset can destroy the answer on its way (RFC 9112 section 9.6).
     /// Gives up after two seconds or 256 KiB.
-    pub async fn linger(mut self, deadline: &Deadline) {
+    pub async fn linger(&mut self, deadline: &Deadline) {
         const WAIT: Duration = Duration::from_secs(2);
         const MOST: usize = 256 * 1024;
         deadline.set(WAIT);

@@ -48,7 +48,7 @@ pub(super) fn refuse(
         }
         _ => {}
     }
-    end(cx, body.as_bytes(), keep_alive, out)
+    end(cx, reason.status(), body.as_bytes(), keep_alive, out)
 }
 
 /// Writes a redirect, or returns false if the request does not say where it came to.
@@ -64,7 +64,7 @@ pub(super) fn redirect(
     }
     begin(redirect.status, out);
     h1::field(out, b"Location", &location);
-    end(cx, b"", keep_alive, out);
+    end(cx, redirect.status, b"", keep_alive, out);
     true
 }
 
@@ -79,7 +79,7 @@ pub(super) fn respond(
     if !respond.body.is_empty() {
         h1::field(out, b"Content-Type", respond.content_type.as_bytes());
     }
-    end(cx, respond.body.as_bytes(), keep_alive, out)
+    end(cx, respond.status, respond.body.as_bytes(), keep_alive, out)
 }
 
 fn begin(status: u16, out: &mut Vec<u8>) {
@@ -89,10 +89,23 @@ fn begin(status: u16, out: &mut Vec<u8>) {
     h1::field(out, b"Date", now.as_bytes());
 }
 
-fn end(cx: &Context<'_>, body: &[u8], keep_alive: bool, out: &mut Vec<u8>) -> usize {
-    let delivery = Delivery::of(cx.request, Framing::Length(body.len() as u64), keep_alive);
+fn end(
+    cx: &Context<'_>,
+    status: u16,
+    body: &[u8],
+    keep_alive: bool,
+    out: &mut Vec<u8>,
+) -> usize {
+    // RFC 9110 section 8.6: these have neither a body nor a length.
+    let bodiless = matches!(status, 204 | 304);
+    let framing = if bodiless {
+        Framing::None
+    } else {
+        Framing::Length(body.len() as u64)
+    };
+    let delivery = Delivery::of(cx.request, framing, keep_alive);
     head::finish(cx, delivery, out);
-    if cx.request.method == Method::Head {
+    if bodiless || cx.request.method == Method::Head {
         return 0;
     }
     out.extend_from_slice(body);

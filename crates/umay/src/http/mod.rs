@@ -19,8 +19,9 @@ use crate::conn::{Conn, Deadline};
 use crate::site::Client;
 use crate::upstream::Upstreams;
 use crate::worker::Worker;
-use connection::Connection;
 use scratch::Scratches;
+
+pub use connection::Connection;
 
 /// What one worker needs to serve HTTP.
 #[derive(Debug)]
@@ -40,14 +41,18 @@ impl Http {
         })
     }
 
-    /// Serves a client's connection to its end.
-    pub async fn serve(self: &Rc<Self>, client: Client, conn: Conn, deadline: Deadline) {
-        let connection = Connection {
+    /// A client's connection, to be served.
+    pub fn connection(
+        self: &Rc<Self>,
+        client: Client,
+        conn: Conn,
+        deadline: Deadline,
+    ) -> Connection {
+        Connection {
             http: Rc::clone(self),
             client,
             conn,
             deadline,
-        };
-        connection.serve().await;
+        }
     }
 }

@@ -1,0 +1,52 @@
+# The words of the project; CONTRIBUTING.md says what each is for.
+
+TIME ?= 60
+ARGS ?= --help
+
+# What the tests start: real clients, endpoints and brokers.
+PACKAGES = ca-certificates curl gcc haproxy libc6-dev mosquitto mosquitto-clients nginx-light openssl
+# Found at once if all are there, so that a second run needs neither network nor root.
+PROGRAMS = curl gcc haproxy mosquitto mosquitto_pub nginx openssl
+
+.PHONY: run demo test check bench fuzz packages nextest deny
+
+run:
+	cargo run --release -- $(ARGS)
+
+demo:
+	cargo run --release -- demo
+
+test: packages nextest
+	cargo nextest run --workspace --no-fail-fast
+	cargo test --workspace --doc
+
+check: deny
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	cargo deny check bans licenses sources
+
+bench: packages
+	cargo build --profile dist
+	python3 bench/run.py $(ARGS)
+
+# Each target for TIME seconds. Stable Rust has no sanitizers; a safe crate needs none to find a panic.
+fuzz: fuzzer
+	./fuzz/run $(TIME)
+
+packages:
+	@PATH="$$PATH:/usr/sbin" ; for program in $(PROGRAMS); do command -v $$program > /dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then \
+		sudo=$$(command -v sudo || true); \
+		$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); \
+	fi
+
+nextest:
+	@cargo nextest --version > /dev/null 2>&1 || cargo install --locked cargo-nextest
+
+deny:
+	@cargo deny --version > /dev/null 2>&1 || cargo install --locked cargo-deny
+
+.PHONY: fuzzer
+fuzzer:
+	@cargo fuzz --version > /dev/null 2>&1 || cargo install --locked cargo-fuzz

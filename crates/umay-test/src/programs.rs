@@ -1,0 +1,192 @@
+//! Real programs from Debian's packages: found, run, and started as peers on free ports.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::{env, fs, thread};
+
+use crate::tools::{TempDir, eventually, unique_address};
+
+/// Where a program is.
+///
+/// # Panics
+/// If it is not installed.
+#[track_caller]
+pub fn find(name: &str) -> PathBuf {
+    // Daemons live where not everybody's PATH leads.
+    let path = env::var_os("PATH").unwrap_or_default();
+    let places = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    let found = places.map(|dir| dir.join(name)).find(|file| file.is_file());
+    found.unwrap_or_else(|| panic!("{name} is not installed; `make test` installs it"))
+}
+
+/// Runs a program to its end with this standard input.
+#[track_caller]
+pub fn run<A: AsRef<OsStr>>(name: &str, args: impl IntoIterator<Item = A>, input: &[u8]) -> Output {
+    let mut child = Command::new(find(name))
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let writer = thread::spawn(move || {
+        // A program that does not want its input closes it.
+        stdin.write_all(&input).ok();
+    });
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    output
+}
+
+/// Runs curl; gives what it printed.
+///
+/// # Panics
+/// If it fails.
+#[track_caller]
+pub fn curl<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> String {
+    let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
+    let fixed = ["-sS", "--noproxy", "*", "--max-time", "120"].map(Into::into);
+    let output = run("curl", fixed.into_iter().chain(args), b"");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "curl: {}: {error}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A program that runs as a peer. Killed when dropped.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Its directory.
+    pub dir: TempDir,
+}
+
+impl Program {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Starts a program that listens on `addr` and waits until it does.
+    fn start(name: &str, args: &[&str], addr: SocketAddr, dir: TempDir) -> Self {
+        let log = dir.path().join("stderr");
+        let child = Command::new(find(name))
+            .args(args)
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut program = Self { child, addr, dir };
+        eventually(&format!("{name} to listen"), || {
+            if let Some(status) = program.child.try_wait().unwrap() {
+                panic!("{name}: {status}: {}", fs::read_to_string(&log).unwrap());
+            }
+            TcpStream::connect(addr).ok()
+        });
+        program
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// nginx with these directives in its `server` block, and `files` below its root.
+#[track_caller]
+pub fn nginx(server: &str, files: &[(&str, &[u8])]) -> Program {
+    let (dir, addr) = (TempDir::new(), unique_address());
+    for (name, content) in files {
+        dir.write(&format!("root/{name}"), content);
+    }
+    dir.write(
+        "nginx.conf",
+        format!(
+            "daemon off; master_process off; pid nginx.pid; error_log stderr;
+             events {{ worker_connections 1024; }}
+             http {{
+                 access_log access.log;
+                 client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+                 uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+                 client_max_body_size 0;
+                 server {{ listen {addr}; root root; {server} }}
+             }}"
+        ),
+    );
+    let prefix = dir.path().to_str().unwrap().to_owned();
+    let args = ["-p", &prefix, "-c", "nginx.conf", "-e", "stderr"];
+    Program::start("nginx", &args, addr, dir)
+}
+
+/// A mosquitto that lets everybody in.
+#[track_caller]
+pub fn mosquitto() -> Program {
+    let (dir, addr) = (TempDir::new(), unique_address());
+    let conf = format!(
+        "listener {} {}\nallow_anonymous true\nmax_queued_messages 0\nuser {}\n",
+        addr.port(),
+        addr.ip(),
+        // Started as root it would change to a user who cannot read the directory.
+        if rustix::process::geteuid().is_root() {
+            "root"
+        } else {
+            "nobody"
+        }
+    );
+    dir.write("mosquitto.conf", conf);
+    Program::start("mosquitto", &["-c", "mosquitto.conf"], addr, dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_fails_with_a_way_out() {
+        let panic = std::panic::catch_unwind(|| find("no-such-program")).unwrap_err();
+        let text = panic.downcast_ref::<String>().unwrap();
+        assert!(text.contains("make test"), "{text}");
+    }
+
+    #[test]
+    fn input_goes_in_and_output_comes_out() {
+        let output = run("cat", ["-"], b"hello");
+        assert_eq!(output.stdout, b"hello");
+    }
+
+    #[test]
+    fn nginx_serves_a_file_to_curl() {
+        let nginx = nginx("", &[("a.txt", b"hello")]);
+        let text = curl([format!("http://{}/a.txt", nginx.addr)]);
+        assert_eq!(text, "hello");
+    }
+
+    #[test]
+    fn mosquitto_takes_a_message_to_a_subscriber() {
+        let broker = mosquitto();
+        let (host, port) = (broker.addr.ip().to_string(), broker.addr.port().to_string());
+        let to = ["-h", &host, "-p", &port, "-t", "a", "-q", "1"];
+        let sent = run(
+            "mosquitto_pub",
+            to.into_iter().chain(["-m", "x", "-r"]),
+            b"",
+        );
+        assert!(sent.status.success(), "{sent:?}");
+        let got = run(
+            "mosquitto_sub",
+            to.into_iter().chain(["-C", "1", "-W", "10"]),
+            b"",
+        );
+        assert_eq!(got.stdout, b"x\n");
+    }
+}
