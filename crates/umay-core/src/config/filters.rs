@@ -29,10 +29,7 @@ pub(super) fn read(reader: &mut Reader, section: &mut Section<'_>, matches: &Mat
         && let Some(host) = reader.text(node)
     {
         // What is written here goes into a header as it is.
-        if reader
-            .ok(node, scalar::endpoint(&format!("http://{host}")))
-            .is_some()
-        {
+        if reader.ok(node, scalar::authority(host)).is_some() {
             filters.push(Filter::SetHost(host.to_owned()));
         }
     }
@@ -41,29 +38,44 @@ pub(super) fn read(reader: &mut Reader, section: &mut Section<'_>, matches: &Mat
     let response = section.section(reader, "response_headers");
     filters.extend(response.map(|section| Filter::ResponseHeaders(edit(reader, section))));
     if let Some(node) = section.take("hsts") {
-        match &node.value {
-            Value::Text(text) if text.bytes().all(|b| (b' '..=b'~').contains(&b)) => {
-                filters.push(Filter::Hsts(text.clone()));
-            }
-            // A year, as browsers' preload lists ask for.
-            _ => {
-                if reader.bool(node) == Some(true) {
-                    filters.push(Filter::Hsts("max-age=31536000".to_owned()));
-                }
-            }
-        }
+        filters.extend(hsts(reader, node).map(Filter::Hsts));
     }
     filters
+}
+
+fn hsts(reader: &mut Reader, node: &Node) -> Option<String> {
+    match &node.value {
+        // A year, as browsers' preload lists ask for.
+        Value::Bool(true) => Some("max-age=31536000".to_owned()),
+        Value::Bool(false) => None,
+        Value::Untyped(text) if text == "true" => Some("max-age=31536000".to_owned()),
+        Value::Untyped(text) if text == "false" => None,
+        Value::Text(text) | Value::Untyped(text) => {
+            let legal = text.bytes().all(|b| (b' '..=b'~').contains(&b));
+            if legal && text.to_ascii_lowercase().contains("max-age=") {
+                return Some(text.clone());
+            }
+            let hint = "write true for a year, or as in \"max-age=31536000; includeSubDomains\"";
+            reader.error(node, format!("`{text}` has no max-age"), hint);
+            None
+        }
+        _ => {
+            reader.expected(node, "true, false or text");
+            None
+        }
+    }
 }
 
 fn rewrite(reader: &mut Reader, node: &Node, matches: &Match) -> Vec<Filter> {
     let plain = |path: &str| path.trim_end_matches('/').to_owned();
     let checked = |reader: &mut Reader, node: &Node| {
         let text = reader.text(node)?;
-        reader.ok(node, scalar::path(text)).map(|_| plain(text))
+        reader
+            .ok(node, scalar::plain_path(text))
+            .map(|()| plain(text))
     };
     if let Value::Table(_) = node.value {
-        let Some(mut section) = Section::open(reader, node, "rewrite_prefix") else {
+        let Some(mut section) = Section::open(reader, node, "route.rewrite_prefix") else {
             return Vec::new();
         };
         let (from, to) = (section.take("from"), section.take("to"));
@@ -118,6 +130,10 @@ fn edit(reader: &mut Reader, mut section: Section<'_>) -> HeaderEdit {
         };
         for (name, place, node) in table.entries() {
             edited_name(reader, place, name);
+            if list.iter().any(|(have, _)| have.eq_ignore_ascii_case(name)) {
+                let hint = "the case of a header's name makes no difference";
+                reader.error_at(place, format!("`{name}` is here twice"), hint);
+            }
             let Some(text) = reader.text(node) else {
                 continue;
             };

@@ -82,15 +82,25 @@ keys! {
     "route.headers": "table", "none", "{ x-canary = \"1\", authorization = true }", "Headers that have to be there, with this value or (`true`) any.";
     "route.sni": "host or list", "any", "\"db.example.com\"", "Server names of the TLS hello.";
     "route.protocol": "word", "what the rest allows", "\"mqtt\"", "`http`, `mqtt`, or `tcp` for any bytes.";
-    "route.client_cert.cn": "text", "none", "\"device-17\"", "Common name that a verified client certificate must have.";
+    "route.client_cert.cn": "text", "none", "\"device-17\"", "Common name that a verified client certificate must have. `client_cert = {}` asks only that there is one.";
     "route.client_cert.san": "text", "none", "\"spiffe://example/agent\"", "Subject alternative name that it must have.";
-    "route.client_cert.sha256": "text", "none", "\"9f86…\"", "Fingerprint that it must have, in hexadecimal.";
+    "route.client_cert.sha256": "text", "none", "\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"", "SHA-256 of it, in hexadecimal; colons are passed over.";
     "route.passthrough": "true or false", "false", "true", "Deliver TLS unopened, by `sni`.";
     "route.to": "endpoints or upstream", "one of three", "\"app\"", "Where it goes: an upstream by name, or endpoints.";
     "route.balance": "word", "\"random_of_two\"", "\"round_robin\"", "As `balance` above, for endpoints that are written in the route.";
-    "route.redirect": "\"https\" or table", "one of three", "\"https\"", "Sends the client elsewhere; `\"https\"` is 308 to the same place over TLS, and takes no request that came over TLS. The table has `scheme`, `host`, `port`, `path` and `status`; what is not given stays.";
-    "route.respond": "table", "one of three", "{ status = 200, body = \"ok\" }", "A fixed answer: `status`, `body`, `content_type`.";
+    "route.redirect": "\"https\" or table", "one of three", "\"https\"", "Sends the client elsewhere; `\"https\"` is 308 to the same place over TLS, and takes no request that came over TLS. What the table does not give stays.";
+    "route.redirect.scheme": "word", "the request's", "\"https\"", "`http` or `https`.";
+    "route.redirect.host": "host", "the request's", "\"www.example.com\"", "Host, without port.";
+    "route.redirect.port": "number", "the scheme's if that changes, else the request's", "8443", "Port.";
+    "route.redirect.path": "path", "the request's", "\"/moved\"", "Path; the query is kept.";
+    "route.redirect.status": "number", "308", "302", "301, 302, 303, 307 or 308.";
+    "route.respond": "table", "one of three", "{ status = 200, body = \"ok\" }", "A fixed answer. `{}` is 200 without a body.";
+    "route.respond.status": "number", "200", "404", "200 to 599.";
+    "route.respond.body": "text", "empty", "\"gone\"", "Its body.";
+    "route.respond.content_type": "text", "\"text/plain; charset=utf-8\"", "\"text/html\"", "The type of the body.";
     "route.rewrite_prefix": "path or table", "none", "{ from = \"/old\", to = \"/new\" }", "Replaces the path prefix that matched, or `from`, by `to`.";
+    "route.rewrite_prefix.from": "path", "required", "\"/old\"", "The prefix that goes.";
+    "route.rewrite_prefix.to": "path", "required", "\"/new\"", "What comes instead.";
     "route.set_host": "text", "the client's", "\"app.internal\"", "The Host that endpoints see.";
     "route.request_headers.remove": "list", "none", "[\"cookie\"]", "Headers that endpoints do not see.";
     "route.request_headers.set": "table", "none", "{ X-Client = \"{tls.client.cn}\" }", "Headers that endpoints see instead of what the client sent. Values have variables in braces; one that comes out empty removes the header.";
@@ -101,7 +111,7 @@ keys! {
     "route.hsts": "true or text", "false", "\"max-age=31536000; includeSubDomains\"", "Adds `Strict-Transport-Security` to answers over TLS; `true` means a year.";
     "route.allow_connect": "true or false", "false", "true", "Lets CONNECT through to the endpoint.";
     "route.max_body": "size", "`limits.body`", "\"1GiB\"", "Bytes of a request's body on this route.";
-    "upstream.NAME.to": "endpoints", "required", "[\"10.0.0.1:443\", \"10.0.0.2:443\"]", "Its endpoints.";
+    "upstream.NAME.to": "endpoints", "required", "[\"https://10.0.0.1\", \"https://10.0.0.2:8443\"]", "Its endpoints.";
     "upstream.NAME.balance": "word", "\"random_of_two\"", "\"round_robin\"", "As `balance` above.";
     "upstream.NAME.tls.ca": "file", "the system's", "\"internal-ca.pem\"", "Authorities (PEM) that `https://` and `tls://` endpoints are verified against, instead of the system's.";
     "upstream.NAME.tls.crl": "file", "none", "\"internal.crl\"", "Revocation lists (PEM).";
@@ -111,35 +121,39 @@ keys! {
     "upstream.NAME.tls.dangerous_accept_any_certificate": "true or false", "false", "true", "Encrypts but does not verify: anybody on the way can read and change everything.";
 }
 
-/// All keys as a Markdown table, a section per table of the document.
+/// All keys as Markdown tables, one for each table of the document.
 pub fn reference_markdown() -> String {
+    let table_of = |key: &Key| key.path.rsplit_once('.').map_or("", |(table, _)| table);
+    let mut tables: Vec<&str> = Vec::new();
+    for key in KEYS {
+        if !tables.contains(&table_of(key)) {
+            tables.push(table_of(key));
+        }
+    }
     let mut out = String::new();
-    let mut section = "";
-    for (at, key) in KEYS.iter().enumerate() {
-        let table = key.path.rsplit_once('.').map_or("", |(table, _)| table);
-        if table != section || at == 0 {
-            section = table;
-            let title = match table {
-                "" => "At the top".to_owned(),
-                "listener" | "route" => format!("`[[{table}]]`"),
-                _ => format!("`[{table}]`"),
-            };
-            // Writing to a string cannot fail.
-            let _ = write!(
+    for table in tables {
+        let title = match table {
+            "" => "At the top".to_owned(),
+            "listener" | "route" => format!("`[[{table}]]`"),
+            _ => format!("`[{table}]`"),
+        };
+        // Writing to a string cannot fail.
+        let _ = write!(
+            out,
+            "\n### {title}\n\n| key | value | default | example |\n|---|---|---|---|\n"
+        );
+        for key in KEYS.iter().filter(|key| table_of(key) == table) {
+            let name = key.path.rsplit('.').next().unwrap_or(key.path);
+            let cell = |text: &str| text.replace('|', "\\|");
+            let _ = writeln!(
                 out,
-                "\n### {title}\n\n| key | value | default | example |\n|---|---|---|---|\n"
+                "| `{name}` | {}. {} | {} | `{}` |",
+                cell(key.kind),
+                cell(key.what),
+                cell(key.default),
+                cell(key.example),
             );
         }
-        let name = key.path.rsplit('.').next().unwrap_or(key.path);
-        let cell = |text: &str| text.replace('|', "\\|");
-        let _ = writeln!(
-            out,
-            "| `{name}` | {}. {} | {} | `{}` |",
-            cell(key.kind),
-            cell(key.what),
-            cell(key.default),
-            cell(key.example),
-        );
     }
     out
 }

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use super::scalar;
 use super::section::{Reader, Section};
 use super::tree::{Node, Value};
-use super::{Names, scalar};
 use crate::model::{CertificatePair, CertificateSource, ClientAuth, Listener, ListenerTls};
 
 /// Reads all listeners.
 pub(super) fn read(reader: &mut Reader, top: &mut Section<'_>) -> BTreeMap<String, Listener> {
     let mut listeners = BTreeMap::new();
-    let mut names = Names::new();
+    let tls_place = ["cert", "key", "certs"]
+        .iter()
+        .find_map(|key| top.take(key));
+    let tls_place = tls_place.map(|node| node.place.clone());
     let tls = certificates(reader, top).map(|certificates| ListenerTls {
         certificates,
         default: None,
@@ -18,6 +21,10 @@ pub(super) fn read(reader: &mut Reader, top: &mut Section<'_>) -> BTreeMap<Strin
         only_tls13: false,
     });
     let listen = top.take("listen");
+    let hint = "say where to listen: listen = \"0.0.0.0:443\"";
+    if let Some(node) = listen {
+        reader.filled(node, hint);
+    }
     for (node, text) in listen.map(|node| reader.texts(node)).unwrap_or_default() {
         let Some(bind) = reader.ok(&node, scalar::address(&text)) else {
             continue;
@@ -29,13 +36,16 @@ pub(super) fn read(reader: &mut Reader, top: &mut Section<'_>) -> BTreeMap<Strin
             trusted_proxies: Vec::new(),
             forwarded: false,
         };
-        add(reader, &mut listeners, &mut names, &node, listener);
+        add(reader, &mut listeners, &node, listener);
     }
     if let (Some(_), None) = (&tls, listen) {
-        let hint = "say where to listen: listen = \"0.0.0.0:443\"";
-        reader.error_at(top.place, "`cert` needs `listen` beside it", hint);
+        let place = tls_place.unwrap_or_else(|| top.place.clone());
+        reader.error_at(&place, "`cert` needs `listen` beside it", hint);
     }
     let full = top.take("listener");
+    if let Some(node) = full {
+        reader.filled(node, "a listener begins with [[listener]]");
+    }
     for node in full.map(entries).unwrap_or_default() {
         let Some(mut section) = Section::open(reader, node, "listener") else {
             continue;
@@ -43,7 +53,7 @@ pub(super) fn read(reader: &mut Reader, top: &mut Section<'_>) -> BTreeMap<Strin
         let listener = listener(reader, &mut section);
         section.finish(reader);
         if let Some(listener) = listener {
-            add(reader, &mut listeners, &mut names, node, listener);
+            add(reader, &mut listeners, node, listener);
         }
     }
     if listeners.is_empty() && listen.is_none() && full.is_none() {
@@ -56,27 +66,26 @@ pub(super) fn read(reader: &mut Reader, top: &mut Section<'_>) -> BTreeMap<Strin
 fn add(
     reader: &mut Reader,
     listeners: &mut BTreeMap<String, Listener>,
-    names: &mut Names,
     node: &Node,
     listener: Listener,
 ) {
     let name = &listener.name;
     let twice = |other: &&Listener| other.bind == listener.bind && other.bind.port() != 0;
-    if let Some(first) = names.get(name) {
+    if let Some(first) = reader.places.listeners.get(name) {
         let message = format!("a second listener is named `{name}`; the first is at {first}");
         reader.error(node, message, "give one of them another name");
     } else if let Some(other) = listeners.values().find(twice) {
         let message = format!("listener `{}` is on {} already", other.name, other.bind);
         reader.error(node, message, "");
     } else {
-        names.insert(name.clone(), node.place.clone());
+        let place = node.place.clone();
+        reader.places.listeners.insert(name.clone(), place);
         listeners.insert(name.clone(), listener);
     }
 }
 
 fn listener(reader: &mut Reader, section: &mut Section<'_>) -> Option<Listener> {
-    let name = section.take("name").and_then(|node| reader.text(node));
-    let name = name.map(str::to_owned);
+    let name = section.take("name").and_then(|node| reader.name(node));
     let bind = match section.take("listen") {
         None => {
             let hint = "add listen = \"0.0.0.0:443\"";
@@ -119,18 +128,21 @@ fn tls(reader: &mut Reader, section: &mut Section<'_>) -> Option<ListenerTls> {
     let default = section
         .section(reader, "default_cert")
         .and_then(|section| pair(reader, section));
-    let client_auth = section
-        .section(reader, "client_auth")
-        .and_then(|section| client_auth(reader, section));
+    let mut asking = None;
+    let client_auth = section.section(reader, "client_auth").and_then(|section| {
+        asking = Some(section.place.clone());
+        client_auth(reader, section)
+    });
     let tls_min = section.take("tls_min");
     let only_tls13 = tls_min.and_then(|node| reader.word(node, &[("1.2", false), ("1.3", true)]));
     if certificates.is_none() && default.is_none() {
-        let lonely = tls_min
-            .map(|node| &node.place)
-            .or_else(|| client_auth.as_ref().map(|_| section.place));
-        if let Some(place) = lonely {
+        if let Some(place) = tls_min.map(|node| node.place.clone()).or(asking) {
             let hint = "add cert and key";
-            reader.error_at(place, "this needs a certificate on the same listener", hint);
+            reader.error_at(
+                &place,
+                "this needs a certificate on the same listener",
+                hint,
+            );
         }
         return None;
     }
@@ -157,13 +169,14 @@ fn certificates(reader: &mut Reader, section: &mut Section<'_>) -> Option<Vec<Ce
             .filter_map(|node| reader.path(node))
             .collect::<Vec<_>>()
     };
+    for node in [cert, key, certs].into_iter().flatten() {
+        reader.filled(node, "leave the key out if there is no certificate");
+    }
+    let count = |node: Option<&Node>| node.map_or(0, |node| node.list().len());
+    let (certs_count, keys_count) = (count(cert), count(key));
     let (cert, key) = (paths(reader, cert), paths(reader, key));
-    if cert.len() != key.len() {
-        let message = format!(
-            "{} `cert` and {} `key` make no pairs",
-            cert.len(),
-            key.len()
-        );
+    if certs_count != keys_count {
+        let message = format!("{certs_count} `cert` and {keys_count} `key` make no pairs");
         let hint = "each certificate needs its key (the same file, if both are in it); a directory of pairs goes to certs = [\"DIR\"]";
         reader.error_at(&place, message, hint);
     }
@@ -171,7 +184,7 @@ fn certificates(reader: &mut Reader, section: &mut Section<'_>) -> Option<Vec<Ce
     let mut all: Vec<_> = pairs
         .map(|(cert, key)| CertificateSource::Pair(CertificatePair { cert, key }))
         .collect();
-    for node in certs.map(entries).unwrap_or_default() {
+    for node in &certs.map(Node::list).unwrap_or_default() {
         if matches!(node.value, Value::Table(_)) {
             let section = Section::open(reader, node, "certs");
             let pair = section.and_then(|section| pair(reader, section));

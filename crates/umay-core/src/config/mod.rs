@@ -18,7 +18,7 @@ mod upstreams;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 pub use keys::{KEYS, Key, reference_markdown};
@@ -59,7 +59,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
     let mut reader = Reader::new(base);
     let model = document(&mut reader, &root);
     let files = reader.files;
-    problems.extend(reader.problems);
+    problems.extend(beside(&problems, reader.problems));
     problems.sort_by_key(Problem::order);
     let has_errors = problems.iter().any(|p| p.severity == Severity::Error);
     match model {
@@ -70,6 +70,23 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
         }),
         _ => Err(problems),
     }
+}
+
+/// What is worth telling beside errors of syntax: not what only follows from them.
+fn beside(syntax: &[Problem], problems: Vec<Problem>) -> Vec<Problem> {
+    let line_of = |problem: &Problem| match &problem.place {
+        Place::File { line, .. } => Some(*line),
+        _ => None,
+    };
+    let broken: Vec<_> = syntax.iter().filter_map(line_of).collect();
+    let follows = |problem: &Problem| match problem.place {
+        Place::File { line, .. } => broken.contains(&line),
+        Place::Document => !broken.is_empty(),
+        _ => false,
+    };
+    let mut problems = problems;
+    problems.retain(|problem| !follows(problem));
+    problems
 }
 
 fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
@@ -129,10 +146,19 @@ fn log(reader: &mut Reader, top: &mut Section<'_>) -> Log {
         log.access = match reader.text(node) {
             Some("off") => AccessLog::Off,
             Some("stdout") | None => AccessLog::Stdout,
+            // `stderr`, `none` or `Off` would become files.
+            Some(word) if !word.is_empty() && !word.contains(['.', '/']) => {
+                let message = format!("`{word}` is neither `stdout` nor `off`");
+                reader.error(node, message, format!("a file is written as \"./{word}\""));
+                AccessLog::Off
+            }
             Some(_) => AccessLog::File(reader.path(node).unwrap_or_default()),
         };
     }
-    if let Some(level) = section.take("level").and_then(|node| reader.text(node)) {
+    if let Some(node) = section.take("level")
+        && let Some(level) = reader.text(node)
+    {
+        reader.ok(node, scalar::filter(level));
         level.clone_into(&mut log.level);
     }
     section.finish(reader);
@@ -179,15 +205,22 @@ fn limits(reader: &mut Reader, top: &mut Section<'_>) -> Limits {
         return limits;
     };
     const KIB: u64 = 1024;
-    for (key, value, least, most) in [
-        ("head", &mut limits.head, KIB, KIB * KIB),
-        ("fields", &mut limits.fields, 1, 10_000),
-        ("target", &mut limits.target, 64, KIB * KIB),
-        ("pool", &mut limits.pool, 0, 1_000_000),
+    type Read = fn(&mut Reader, &tree::Node, u64, u64) -> Option<u64>;
+    for (key, value, read, least, most) in [
+        (
+            "head",
+            &mut limits.head,
+            Reader::size as Read,
+            KIB,
+            KIB * KIB,
+        ),
+        ("fields", &mut limits.fields, Reader::number, 1, 10_000),
+        ("target", &mut limits.target, Reader::size, 64, KIB * KIB),
+        ("pool", &mut limits.pool, Reader::number, 0, 1_000_000),
     ] {
         let size = section
             .take(key)
-            .and_then(|node| reader.size(node, least, most));
+            .and_then(|node| read(reader, node, least, most));
         if let Some(size) = size.and_then(|size| usize::try_from(size).ok()) {
             *value = size;
         }
@@ -196,12 +229,9 @@ fn limits(reader: &mut Reader, top: &mut Section<'_>) -> Limits {
         .take("body")
         .and_then(|node| reader.size(node, 0, u64::MAX));
     limits.connections = section.take("connections").and_then(|node| {
-        let count = reader.size(node, 1, 100_000_000)?;
+        let count = reader.number(node, 1, 100_000_000)?;
         usize::try_from(count).ok()
     });
     section.finish(reader);
     limits
 }
-
-/// Names in use, with the place where each was given.
-type Names = BTreeMap<String, Place>;

@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 
 use super::listeners::entries;
+use super::problem::Place;
 use super::section::{Reader, Section};
 use super::tree::{Node, Value, nearest};
 use super::upstreams::{Upstreams, balance, endpoints};
-use super::{Names, filters, scalar};
+use super::{filters, scalar};
 use crate::model::{
     Action, Balance, ClientCertMatch, HeaderMatch, HostPattern, Listener, Match, PathPattern,
     Protocol, Redirect, Respond, Route, Upstream, UpstreamTls,
 };
+
+/// An empty list of what has to match would match all, which hardly anybody means.
+const LEAVE_OUT: &str = "leave the key out where it may be any";
 
 type Listeners = BTreeMap<String, Listener>;
 
@@ -22,31 +26,26 @@ pub(super) fn read(
     upstreams: &mut Upstreams,
 ) -> Vec<Route> {
     let mut routes = Vec::new();
-    let mut names = Names::new();
-    for (at, node) in top
-        .take("route")
-        .map(entries)
-        .unwrap_or_default()
-        .into_iter()
-        .enumerate()
-    {
+    let all = top.take("route");
+    if let Some(node) = all {
+        reader.filled(node, "a route begins with [[route]]");
+    }
+    for (at, node) in all.map(entries).unwrap_or_default().into_iter().enumerate() {
         let Some(mut section) = Section::open(reader, node, "route") else {
             continue;
         };
-        let name = section.take("name").and_then(|node| reader.text(node));
-        let name = name.map_or_else(|| format!("route-{}", at + 1), str::to_owned);
-        if let Some(first) = names.insert(name.clone(), node.place.clone()) {
-            let message = format!("a second route is named `{name}`; the first is at {first}");
-            reader.error(node, message, "give one of them another name");
-        }
+        let name = section.take("name").and_then(|node| reader.name(node));
+        let name = name.unwrap_or_else(|| format!("route-{}", at + 1));
+        register(reader, &name, node);
         let route = route(reader, &mut section, name, listeners, upstreams);
         section.finish(reader);
         routes.extend(route);
     }
-    let balance = balance(reader, top);
+    let (balance, alone) = balance(reader, top);
     if let Some(node) = top.take("to") {
         let name = "default".to_owned();
-        if let Some(to) = forward(reader, node, &name, balance, upstreams) {
+        register(reader, &name, node);
+        if let Some(to) = forward(reader, node, &name, (balance, alone), upstreams) {
             routes.push(Route {
                 name,
                 matches: Match::default(),
@@ -57,11 +56,22 @@ pub(super) fn read(
                 max_body: None,
             });
         }
-    } else if routes.is_empty() {
+    } else if let Some(place) = alone {
+        let hint = "put it into the route or the upstream whose endpoints are picked";
+        reader.error_at(&place, "`balance` needs `to` beside it", hint);
+    } else if all.is_none() {
         let hint = "add to = \"127.0.0.1:3000\" (or --to, or UMAY_TO)";
         reader.error_at(top.place, "there is no route", hint);
     }
     routes
+}
+
+fn register(reader: &mut Reader, name: &str, node: &Node) {
+    let place = node.place.clone();
+    if let Some(first) = reader.places.routes.insert(name.to_owned(), place) {
+        let message = format!("a second route is named `{name}`; the first is at {first}");
+        reader.error(node, message, "give one of them another name");
+    }
 }
 
 fn route(
@@ -99,15 +109,19 @@ fn action(
     name: &str,
     upstreams: &mut Upstreams,
 ) -> Option<Action> {
-    let balance = balance(reader, section);
+    let (balance, alone) = balance(reader, section);
     let (to, redirect, respond) = (
         section.take("to"),
         section.take("redirect"),
         section.take("respond"),
     );
+    if let (None, Some(place)) = (to, &alone) {
+        let hint = "take it out; there is no endpoint to pick";
+        reader.error_at(place, "`balance` needs `to` beside it", hint);
+    }
     match (to, redirect, respond) {
         (Some(node), None, None) => {
-            forward(reader, node, name, balance, upstreams).map(Action::Forward)
+            forward(reader, node, name, (balance, alone), upstreams).map(Action::Forward)
         }
         (None, Some(node), None) => read_redirect(reader, node).map(Action::Redirect),
         (None, None, Some(node)) => read_respond(reader, node).map(Action::Respond),
@@ -133,7 +147,7 @@ fn forward(
     reader: &mut Reader,
     node: &Node,
     route: &str,
-    balance: Option<Balance>,
+    (balance, place): (Option<Balance>, Option<Place>),
     upstreams: &mut Upstreams,
 ) -> Option<String> {
     let list = node.list();
@@ -142,10 +156,10 @@ fn forward(
         && !name.contains(':')
     {
         if upstreams.contains_key(name) {
-            if balance.is_some() {
+            if let Some(place) = place {
                 let hint = "put it into [upstream.NAME]";
-                reader.error(
-                    node,
+                reader.error_at(
+                    &place,
                     "`balance` belongs to the upstream that has a name",
                     hint,
                 );
@@ -190,6 +204,7 @@ fn forward(
 fn matches(reader: &mut Reader, section: &mut Section<'_>, listeners: &Listeners) -> Match {
     let mut matches = Match::default();
     if let Some(node) = section.take("listeners") {
+        reader.filled(node, LEAVE_OUT);
         for (node, name) in reader.texts(node) {
             if !listeners.contains_key(&name) {
                 let near = nearest(&name, listeners.keys().map(String::as_str));
@@ -204,8 +219,9 @@ fn matches(reader: &mut Reader, section: &mut Section<'_>, listeners: &Listeners
     let paths = [section.take("path"), section.take("paths")];
     matches.paths = patterns::<PathPattern>(reader, &paths, scalar::path);
     let sni = [section.take("sni")];
-    matches.sni = patterns::<HostPattern>(reader, &sni, scalar::host);
+    matches.sni = patterns::<HostPattern>(reader, &sni, scalar::server_name);
     if let Some(node) = section.take("methods") {
+        reader.filled(node, LEAVE_OUT);
         for (node, method) in reader.texts(node) {
             if !scalar::is_token(&method) {
                 reader.error(&node, format!("`{method}` is no method"), "");
@@ -259,6 +275,7 @@ fn patterns<T>(
 ) -> Vec<T> {
     let mut patterns = Vec::new();
     for node in nodes.iter().flatten() {
+        reader.filled(node, LEAVE_OUT);
         for (node, text) in reader.texts(node) {
             patterns.extend(reader.ok(&node, parse(&text)));
         }
@@ -274,6 +291,7 @@ fn header_matches(reader: &mut Reader, section: &mut Section<'_>) -> Vec<HeaderM
     for (name, place, node) in table.entries() {
         let value = match &node.value {
             Value::Bool(true) => None,
+            Value::Untyped(text) if text == "true" => None,
             Value::Text(text) | Value::Untyped(text) => Some(text.clone()),
             _ => {
                 let hint = "true asks only that the header is there";
@@ -290,10 +308,17 @@ fn header_matches(reader: &mut Reader, section: &mut Section<'_>) -> Vec<HeaderM
 
 fn read_redirect(reader: &mut Reader, node: &Node) -> Option<Redirect> {
     if !matches!(node.value, Value::Table(_)) {
-        reader.word(node, &[("https", ())])?;
+        if reader.text(node)? != "https" {
+            let hint = "to go elsewhere: redirect = { host = \"www.example.com\" }";
+            reader.error(node, "expected `https` or a table", hint);
+            return None;
+        }
         return Some(Redirect::to_https());
     }
-    let mut section = Section::open(reader, node, "redirect")?;
+    let mut section = Section::open(reader, node, "route.redirect")?;
+    let goes = ["scheme", "host", "port", "path"]
+        .iter()
+        .any(|key| section.take(key).is_some());
     let words = [("http", "http"), ("https", "https")];
     let scheme = section
         .take("scheme")
@@ -313,7 +338,8 @@ fn read_redirect(reader: &mut Reader, node: &Node) -> Option<Redirect> {
         .and_then(|node| reader.number(node, 1, 65_535));
     let path = section.take("path").and_then(|node| {
         let text = reader.text(node)?;
-        reader.ok(node, scalar::path(text)).map(|_| text.to_owned())
+        reader.ok(node, scalar::plain_path(text))?;
+        Some(text.to_owned())
     });
     let status = section.take("status").and_then(|node| {
         let status = reader.number(node, 301, 308)?;
@@ -327,32 +353,24 @@ fn read_redirect(reader: &mut Reader, node: &Node) -> Option<Redirect> {
         u16::try_from(status).ok()
     });
     section.finish(reader);
-    let redirect = Redirect {
-        scheme: scheme.map(str::to_owned),
-        host,
-        port: port.and_then(|port| u16::try_from(port).ok()),
-        path,
-        status: status.unwrap_or(308),
-    };
-    let stays = Redirect {
-        status: redirect.status,
-        scheme: None,
-        host: None,
-        port: None,
-        path: None,
-    };
-    if redirect == stays {
+    if !goes {
         reader.error(
             node,
             "this redirects to where it came from",
             "add scheme, host, port or path",
         );
     }
-    Some(redirect)
+    Some(Redirect {
+        scheme: scheme.map(str::to_owned),
+        host,
+        port: port.and_then(|port| u16::try_from(port).ok()),
+        path,
+        status: status.unwrap_or(308),
+    })
 }
 
 fn read_respond(reader: &mut Reader, node: &Node) -> Option<Respond> {
-    let mut section = Section::open(reader, node, "respond")?;
+    let mut section = Section::open(reader, node, "route.respond")?;
     let status = section
         .take("status")
         .and_then(|node| reader.number(node, 200, 599));
@@ -377,10 +395,10 @@ fn read_respond(reader: &mut Reader, node: &Node) -> Option<Respond> {
         );
     }
     let content_type = content_type.unwrap_or_else(|| "text/plain; charset=utf-8".to_owned());
-    if !content_type.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+    if content_type.is_empty() || !content_type.bytes().all(|b| (b' '..=b'~').contains(&b)) {
         reader.error_at(
             place,
-            "`content_type` has a character that no header has",
+            "`content_type` is empty or has a character that no header has",
             "",
         );
     }

@@ -1,7 +1,7 @@
 //! The small languages inside of values: durations, sizes, addresses, endpoints, hosts, paths. The
 //! errors are sentences for people.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::model::{Endpoint, HostPattern, PathPattern, Scheme};
@@ -13,15 +13,20 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let number: u64 = number.parse().map_err(|_| {
         format!("`{text}` is no duration; write it as \"300ms\", \"15s\", \"2m\" or \"1h\"")
     })?;
-    let seconds = match unit {
-        "ms" => return Ok(Duration::from_millis(number)),
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
         "" => {
             return Err(format!(
                 "`{text}` needs a unit, as in \"{number}s\" or \"{number}ms\""
+            ));
+        }
+        _ if unit.starts_with(['.', ',']) => {
+            return Err(format!(
+                "`{text}` is no whole number; there are ms, s, m, h and d"
             ));
         }
         _ => {
@@ -30,12 +35,10 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
             ));
         }
     };
-    let year = 366 * 86_400;
-    match number
-        .checked_mul(seconds)
-        .filter(|seconds| *seconds <= year)
-    {
-        Some(seconds) => Ok(Duration::from_secs(seconds)),
+    let year = Duration::from_secs(366 * 86_400);
+    let millis = number.checked_mul(millis).map(Duration::from_millis);
+    match millis.filter(|duration| *duration <= year) {
+        Some(duration) => Ok(duration),
         None => Err(format!("`{text}` is more than a year")),
     }
 }
@@ -53,6 +56,11 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         "g" | "gib" => 30,
         "kb" | "mb" | "gb" => {
             return Err(format!("`{unit}` means two things; write KiB, MiB or GiB"));
+        }
+        _ if unit.starts_with(['.', ',']) => {
+            return Err(format!(
+                "`{text}` is no whole number; there are KiB, MiB and GiB"
+            ));
         }
         _ => {
             return Err(format!(
@@ -84,6 +92,16 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
             format!(
                 "`{text}` is a URL; a listener has an address and a port, as in \"0.0.0.0:443\""
             )
+        } else if text.parse::<IpAddr>().is_ok() {
+            format!("`{text}` has no port, as in \"0.0.0.0:443\" or \"[::]:443\"")
+        } else if let Some(port) = text.strip_prefix("*:") {
+            format!("for all addresses write \":{port}\", or \"[::]:{port}\" for IPv6 too")
+        } else if text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.matches(':').count() == 1
+        {
+            format!(
+                "`{text}` has a name for an address; write the address, as in \"127.0.0.1:443\""
+            )
         } else {
             format!(
                 "`{text}` is no address and port, as in \"0.0.0.0:443\", \"[::]:443\" or \":443\""
@@ -108,6 +126,15 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
                 "`{scheme}://`: HTTP/2 to endpoints is not there yet; use http:// or https://"
             ));
         }
+        Some((scheme @ ("ws" | "wss" | "mqtt" | "mqtts"), _)) => {
+            let ours = match scheme {
+                "ws" => "http",
+                "wss" => "https",
+                "mqtt" => "tcp",
+                _ => "tls",
+            };
+            return Err(format!("`{scheme}://` goes over `{ours}://`; write that"));
+        }
         Some((scheme, _)) => {
             return Err(format!(
                 "`{scheme}://` is no way to speak to an endpoint; there are http://, https://, tcp:// and tls://"
@@ -115,6 +142,11 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
         }
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.contains(',') {
+        return Err(format!(
+            "`{text}` has a comma; several endpoints are a list: [\"a:1\", \"b:2\"]"
+        ));
+    }
     if rest.contains(['/', '?', '#']) {
         return Err(
             "an endpoint has no path; to change paths, use rewrite_prefix in a route".to_owned(),
@@ -125,6 +157,7 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
     }
     let (host, port) = host_and_port(rest)?;
     let Some(port) = port.or(usual) else {
+        let text = text.trim_end_matches('/');
         return Err(format!("`{text}` has no port, as in \"{text}:3000\""));
     };
     if port == 0 {
@@ -149,15 +182,18 @@ fn host_and_port(text: &str) -> Result<(String, Option<u16>), String> {
             None => (text, ""),
         }
     };
+    if host.is_empty() {
+        return Err(format!("`{text}` names no host, as in \"127.0.0.1:3000\""));
+    }
     if !text.starts_with('[') {
         name(host)?;
     }
     let port = match port.strip_prefix(':') {
         Some(digits) => {
-            let port = digits
-                .parse()
-                .map_err(|_| format!("`{digits}` is no port"))?;
-            Some(port)
+            let port = digits.parse().ok();
+            // `parse` would take a sign.
+            let port = port.filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
+            Some(port.ok_or_else(|| format!("`{digits}` is no port"))?)
         }
         None if port.is_empty() => None,
         None => return Err(format!("`{port}` is not expected behind the host")),
@@ -175,11 +211,15 @@ fn name(host: &str) -> Result<(), String> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     let label = |label: &str| matches!(label.len(), 1..=63) && label.bytes().all(legal);
     let host = host.strip_suffix('.').unwrap_or(host);
-    if matches!(host.len(), 1..=253) && host.split('.').all(label) {
-        Ok(())
-    } else {
-        Err(format!("`{host}` is no host name"))
+    if !matches!(host.len(), 1..=253) || !host.split('.').all(label) {
+        return Err(format!("`{host}` is no host name"));
     }
+    // No top-level domain is a number, so this is a slip of the pen.
+    let last = host.rsplit('.').next().unwrap_or(host);
+    if last.bytes().all(|b| b.is_ascii_digit()) && host.parse::<Ipv4Addr>().is_err() {
+        return Err(format!("`{host}` is no IPv4 address"));
+    }
+    Ok(())
 }
 
 /// `*`, `*.example.com`, `example.com`, an address.
@@ -191,6 +231,8 @@ pub(super) fn host(text: &str) -> Result<HostPattern, String> {
         return Err(format!("`{text}` is a URL; a host is only its name"));
     }
     let lower = text.to_ascii_lowercase();
+    // The dot that may end a name makes no difference.
+    let lower = lower.strip_suffix('.').unwrap_or(&lower);
     if let Some(parent) = lower.strip_prefix("*.") {
         name(parent)?;
         return Ok(HostPattern::Wildcard(parent.to_owned()));
@@ -208,8 +250,61 @@ pub(super) fn host(text: &str) -> Result<HostPattern, String> {
     {
         return Err(format!("a host has no port here; write `{host}`"));
     }
-    name(&lower)?;
-    Ok(HostPattern::Exact(lower))
+    name(lower)?;
+    Ok(HostPattern::Exact(lower.to_owned()))
+}
+
+/// A host that a TLS hello can name: no address (RFC 6066 section 3).
+pub(super) fn server_name(text: &str) -> Result<HostPattern, String> {
+    match host(text)? {
+        HostPattern::Exact(name) if name.parse::<IpAddr>().is_ok() => Err(format!(
+            "`{text}` is an address, and a TLS hello names none; leave sni out to match without a name"
+        )),
+        pattern => Ok(pattern),
+    }
+}
+
+/// What a Host header can say: a host, and a port if it is not the usual one.
+pub(super) fn authority(text: &str) -> Result<(), String> {
+    if text.contains("://") || text.contains(['/', '?', '#', '@']) {
+        return Err(format!(
+            "`{text}` is more than a host; write it as \"app.internal\" or \"app.internal:8080\""
+        ));
+    }
+    host_and_port(text).map(|_| ())
+}
+
+/// A path to go to, as opposed to a pattern.
+pub(super) fn plain_path(text: &str) -> Result<(), String> {
+    match path(text)? {
+        PathPattern::Prefix(_) => Ok(()),
+        PathPattern::Exact(path) => Err(format!(
+            "`=` belongs to paths that are matched; write \"{path}\""
+        )),
+    }
+}
+
+/// A filter of the event log: levels, and levels of single targets. What is in brackets is left to
+/// whoever builds the log.
+pub(super) fn filter(text: &str) -> Result<(), String> {
+    let is_level = |word: &str| {
+        ["off", "error", "warn", "info", "debug", "trace"]
+            .iter()
+            .any(|level| level.eq_ignore_ascii_case(word))
+    };
+    if text.contains('[') {
+        return Ok(());
+    }
+    for part in text.split(',').map(str::trim) {
+        let level = part.split_once('=').map_or(part, |(_, level)| level);
+        // Otherwise a bare word is a target of which all is told, and all else is not.
+        if !is_level(level) {
+            return Err(format!(
+                "`{level}` is no level; there are off, error, warn, info, debug and trace"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// `/prefix`, or `=/exact`.

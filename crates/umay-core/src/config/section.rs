@@ -1,23 +1,32 @@
 //! Reading a tree: typed values with errors at their places, and unknown keys.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::problem::{Place, Problem, Severity};
-use super::scalar;
 use super::tree::{Node, Table, Value, nearest};
+use super::{keys, scalar};
 
 /// Gathers what is wrong, and the files that are named.
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) problems: Vec<Problem>,
     pub(super) files: HashMap<PathBuf, Place>,
+    pub(super) places: Places,
     /// The directory of the configuration file, which its paths are relative to.
     base: PathBuf,
     #[cfg(test)]
     pub(super) asked: std::collections::BTreeSet<String>,
+}
+
+/// Names in use, with the place where each was given.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    pub(super) listeners: BTreeMap<String, Place>,
+    pub(super) routes: BTreeMap<String, Place>,
+    pub(super) upstreams: BTreeMap<String, Place>,
 }
 
 impl Reader {
@@ -25,6 +34,7 @@ impl Reader {
         Self {
             problems: Vec::new(),
             files: HashMap::new(),
+            places: Places::default(),
             base: base.map(Path::to_owned).unwrap_or_default(),
             #[cfg(test)]
             asked: std::collections::BTreeSet::new(),
@@ -74,7 +84,7 @@ impl Reader {
         }
     }
 
-    fn expected(&mut self, node: &Node, what: &str) {
+    pub(super) fn expected(&mut self, node: &Node, what: &str) {
         let message = format!("expected {what}, found {}", node.kind());
         self.error(node, message, "");
     }
@@ -86,6 +96,23 @@ impl Reader {
                 self.expected(node, "text");
                 None
             }
+        }
+    }
+
+    /// A name that somebody gave something.
+    pub(super) fn name(&mut self, node: &Node) -> Option<String> {
+        let name = self.text(node)?;
+        if name.is_empty() || name.chars().any(char::is_control) {
+            self.error(node, format!("{name:?} is no name"), "");
+            return None;
+        }
+        Some(name.to_owned())
+    }
+
+    /// Complains about an empty list where it would mean something else than it looks like.
+    pub(super) fn filled(&mut self, node: &Node, hint: &str) {
+        if node.list().is_empty() {
+            self.error(node, "this is empty", hint);
         }
     }
 
@@ -114,7 +141,11 @@ impl Reader {
     pub(super) fn number(&mut self, node: &Node, least: u64, most: u64) -> Option<u64> {
         let number = match &node.value {
             Value::Integer(number) => u64::try_from(*number).ok(),
-            Value::Untyped(text) => text.parse().ok(),
+            Value::Untyped(text)
+                if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() =>
+            {
+                text.parse().ok()
+            }
             _ => {
                 self.expected(node, "a number");
                 return None;
@@ -139,12 +170,11 @@ impl Reader {
     fn within(&mut self, node: &Node, number: Option<u64>, least: u64, most: u64) -> Option<u64> {
         let fits = number.filter(|number| (least..=most).contains(number));
         if fits.is_none() {
-            let most = if most == u64::MAX {
-                String::new()
-            } else {
-                format!(" to {most}")
+            let message = match most {
+                u64::MAX => format!("this has to be {least} or more"),
+                most => format!("this has to be from {least} to {most}"),
             };
-            self.error(node, format!("this has to be from {least}{most}"), "");
+            self.error(node, message, "");
         }
         fits
     }
@@ -265,12 +295,63 @@ impl<'a> Section<'a> {
                 continue;
             }
             let path = &self.path;
-            let hint = match nearest(key, self.asked.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => String::new(),
-            };
+            let hint = self.hint(key, place);
             reader.error_at(place, format!("there is no key `{path}{key}`"), hint);
         }
+    }
+}
+
+/// What the same thing is called elsewhere, and what it is called here.
+const SYNONYMS: &[(&str, &[&str])] = &[
+    ("listen", &["bind", "address", "addr", "port"]),
+    ("bind", &["listen", "address", "addr"]),
+    (
+        "to",
+        &[
+            "upstream",
+            "endpoint",
+            "endpoints",
+            "backend",
+            "backends",
+            "server",
+            "servers",
+            "target",
+        ],
+    ),
+    ("cert", &["certificate", "tls_cert", "ssl_certificate"]),
+    (
+        "key",
+        &["certificate_key", "tls_key", "ssl_certificate_key"],
+    ),
+    ("host", &["hostname", "domain", "domains", "server_name"]),
+    ("path", &["location", "prefix", "path_prefix"]),
+];
+
+impl Section<'_> {
+    /// What somebody may have meant who wrote a key that is not there.
+    fn hint(&self, key: &str, place: &Place) -> String {
+        let asked = || self.asked.iter().copied();
+        let near = nearest(key, asked());
+        if near.is_some_and(|near| distance(key, near) <= 1) {
+            return near.map_or_else(String::new, |near| format!("did you mean `{near}`?"));
+        }
+        let mut synonyms = SYNONYMS.iter().filter(|(_, all)| all.contains(&key));
+        let near = synonyms.find(|(ours, _)| asked().any(|key| key == *ours));
+        if let Some((ours, _)) = near {
+            return format!("it is called `{ours}` here");
+        }
+        // In a file, what stands below a `[table]` belongs to it, whatever it was meant for.
+        let top = keys::KEYS.iter().any(|known| known.path == key);
+        if top && !self.path.is_empty() && matches!(place, Place::File { .. }) {
+            return format!("`{key}` of the whole document stands above the first `[table]`");
+        }
+        let ends = |known: &&keys::Key| known.path.rsplit_once('.').is_some_and(|(_, k)| k == key);
+        let mut others = keys::KEYS.iter().filter(ends);
+        if let (Some(only), None) = (others.next(), others.next()) {
+            return format!("there is `{}`", only.path);
+        }
+        let near = nearest(key, asked());
+        near.map_or_else(String::new, |near| format!("did you mean `{near}`?"))
     }
 }
 

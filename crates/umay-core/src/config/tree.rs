@@ -51,21 +51,15 @@ pub(super) fn build(sources: &Sources) -> (Node, Vec<Problem>) {
         }
         root.value = Value::Table(file.table(table.get_ref()));
     }
-    for (name, value) in &sources.env {
-        let Some(path) = name.strip_prefix("UMAY_") else {
-            continue;
-        };
-        if path == "CONFIG" {
-            continue;
-        }
-        let path = path.to_ascii_lowercase();
-        let path: Vec<_> = path.split("__").collect();
+    for (path, name, value) in environment(sources) {
+        let path: Vec<_> = path.iter().map(String::as_str).collect();
         let place = Place::Env(name.clone());
         let node = Node {
             value: Value::Untyped(value.clone()),
             place: place.clone(),
         };
-        lay(&mut root, &path, &place, node);
+        let laid = lay(&mut root, &path, &place, node);
+        problems.extend(laid.err());
     }
     for (key, values, place) in flags(sources) {
         let path: Vec<_> = key.split('.').collect();
@@ -81,9 +75,42 @@ pub(super) fn build(sources: &Sources) -> (Node, Vec<Problem>) {
             value,
             place: place.clone(),
         };
-        lay(&mut root, &path, &place, node);
+        let laid = lay(&mut root, &path, &place, node);
+        problems.extend(laid.err());
     }
     (root, problems)
+}
+
+/// Variables of the environment that name keys, with the path of the key. Sorted, as the system has
+/// them in any order: entries of lists come by their numbers.
+fn environment(sources: &Sources) -> Vec<(Vec<String>, &String, &String)> {
+    let ours = |(name, value)| {
+        let name: &String = name;
+        let path = name.strip_prefix("UMAY_")?.to_ascii_lowercase();
+        if path == "config" || is_service_link(&path) {
+            return None;
+        }
+        let path: Vec<_> = path.split("__").map(str::to_owned).collect();
+        Some((path, name, value))
+    };
+    let pairs = sources.env.iter().map(|(name, value)| (name, value));
+    let mut all: Vec<(Vec<String>, &String, &String)> = pairs.filter_map(ours).collect();
+    let number = |part: &String| (part.parse::<usize>().unwrap_or(usize::MAX), part.clone());
+    all.sort_by_cached_key(|(path, ..)| path.iter().map(number).collect::<Vec<_>>());
+    all
+}
+
+/// What Kubernetes tells every pod about a Service that is called `umay`, or `umay-` something:
+/// `UMAY_SERVICE_HOST`, `UMAY_SERVICE_PORT_HTTPS`, `UMAY_PORT`, `UMAY_PORT_443_TCP_ADDR`. No key of
+/// the top has such a name.
+fn is_service_link(path: &str) -> bool {
+    // With a `_` in front, each part is found where it begins a word.
+    let path = format!("_{path}");
+    !path.contains("__")
+        && (path.ends_with("_port")
+            || path.contains("_port_")
+            || path.ends_with("_service_host")
+            || path.contains("_service_port"))
 }
 
 /// Flags by key: one that is given more than once has several values.
@@ -98,46 +125,77 @@ fn flags(sources: &Sources) -> Vec<(&str, Vec<&String>, Place)> {
     all
 }
 
-/// Puts a value at a path, over what is there. A number in the path is a place in a list.
-fn lay(at: &mut Node, path: &[&str], place: &Place, value: Node) {
+/// Keys whose values are lists of tables, also where a file has only one of them.
+const LISTS_OF_TABLES: [&str; 2] = ["listener", "route"];
+
+/// Puts a value at a path, over what is there. A number in the path is a place in a list: one that
+/// is there, or the next one.
+fn lay(at: &mut Node, path: &[&str], place: &Place, value: Node) -> Result<(), Problem> {
     let Some((key, rest)) = path.split_first() else {
         *at = value;
-        return;
+        return Ok(());
     };
     let empty = || Node {
         value: Value::Table(Vec::new()),
         place: place.clone(),
     };
     match &mut at.value {
-        Value::List(list) if key.parse::<usize>().is_ok_and(|index| index <= list.len()) => {
-            let index = key.parse::<usize>().unwrap_or_default();
+        Value::List(list) => {
+            let index = key.parse::<usize>().unwrap_or(usize::MAX);
             if index == list.len() {
                 list.push(empty());
             }
-            if let Some(entry) = list.get_mut(index) {
-                lay(entry, rest, place, value);
+            let count = list.len();
+            match list.get_mut(index) {
+                Some(entry) => lay(entry, rest, place, value),
+                None => Err(Problem {
+                    severity: Severity::Error,
+                    place: place.clone(),
+                    message: format!("there is no entry `{key}` in a list of {count}"),
+                    hint: format!("entries are numbered from 0; the next new one is {count}"),
+                }),
             }
         }
         Value::Table(table) => {
             let known = table.iter().position(|(have, ..)| have == key);
-            let index = known.unwrap_or_else(|| {
-                // `listener` and `route` are lists, also if the environment begins them.
+            // Names of variables have neither lower case nor dashes.
+            let alike = || {
+                table
+                    .iter()
+                    .position(|(have, ..)| folded(have) == folded(key))
+            };
+            let into_list = rest
+                .first()
+                .is_some_and(|next| next.parse::<usize>().is_ok());
+            let index = known.or_else(alike).unwrap_or_else(|| {
+                // Lists of tables are lists also if the environment begins them.
                 let mut entry = empty();
-                if rest.first().is_some_and(|next| *next == "0") {
+                if into_list && *key != "upstream" {
                     entry.value = Value::List(Vec::new());
                 }
                 table.push(((*key).to_owned(), place.clone(), entry));
                 table.len() - 1
             });
-            if let Some((_, _, entry)) = table.get_mut(index) {
-                lay(entry, rest, place, value);
+            let Some((_, _, entry)) = table.get_mut(index) else {
+                return Ok(());
+            };
+            let one = !matches!(entry.value, Value::Table(_) | Value::List(_))
+                || (LISTS_OF_TABLES.contains(key) && matches!(entry.value, Value::Table(_)));
+            if into_list && one {
+                entry.value = Value::List(entry.list());
             }
+            lay(entry, rest, place, value)
         }
+        // It will be told that this is no table.
         _ => {
-            at.value = Value::Table(Vec::new());
-            lay(at, path, place, value);
+            *at = empty();
+            lay(at, path, place, value)
         }
     }
+}
+
+fn folded(name: &str) -> String {
+    name.to_ascii_lowercase().replace('-', "_")
 }
 
 /// A file and where its lines begin.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::problem::Place;
 use super::scalar;
 use super::section::{Reader, Section};
 use super::tree::Node;
-use crate::model::{Balance, CertificatePair, Endpoint, Upstream, UpstreamTls};
+use crate::model::{Balance, CertificatePair, Endpoint, HostPattern, Upstream, UpstreamTls};
 
 /// Upstreams by name.
 pub(super) type Upstreams = BTreeMap<String, Upstream>;
@@ -20,6 +21,10 @@ pub(super) fn read(reader: &mut Reader, top: &mut Section<'_>) -> Upstreams {
         let Some(mut section) = Section::open(reader, node, "upstream.NAME") else {
             continue;
         };
+        reader.places.upstreams.insert(name.clone(), place.clone());
+        if name.is_empty() {
+            reader.error_at(place, "an upstream needs a name", "");
+        }
         if name.contains([':', ',', '/']) {
             let message =
                 format!("`{name}` could be taken for an endpoint; a name has no `:`, `,` or `/`");
@@ -30,7 +35,7 @@ pub(super) fn read(reader: &mut Reader, top: &mut Section<'_>) -> Upstreams {
             let hint = "add to = [\"127.0.0.1:3000\"]";
             reader.error_at(place, format!("upstream `{name}` has no endpoints"), hint);
         }
-        let balance = balance(reader, &mut section);
+        let (balance, _) = balance(reader, &mut section);
         let tls = section
             .section(reader, "tls")
             .map(|tls| upstream_tls(reader, tls));
@@ -61,27 +66,36 @@ pub(super) fn endpoints(reader: &mut Reader, node: &Node) -> Vec<Endpoint> {
     endpoints
 }
 
-/// The key `balance`.
-pub(super) fn balance(reader: &mut Reader, section: &mut Section<'_>) -> Option<Balance> {
+/// The key `balance`, and where it stands.
+pub(super) fn balance(
+    reader: &mut Reader,
+    section: &mut Section<'_>,
+) -> (Option<Balance>, Option<Place>) {
     let all = [
         Balance::RoundRobin,
         Balance::LeastConnections,
         Balance::RandomOfTwo,
     ];
     let words = all.map(|balance| (balance.as_str(), balance));
-    section
-        .take("balance")
-        .and_then(|node| reader.word(node, &words))
+    let node = section.take("balance");
+    let place = node.map(|node| node.place.clone());
+    (node.and_then(|node| reader.word(node, &words)), place)
 }
 
 fn upstream_tls(reader: &mut Reader, mut section: Section<'_>) -> UpstreamTls {
     let path = |reader: &mut Reader, node: Option<&Node>| node.and_then(|node| reader.path(node));
     let ca = path(reader, section.take("ca"));
     let crl = path(reader, section.take("crl"));
-    let sni = section
-        .take("sni")
-        .and_then(|node| reader.text(node))
-        .map(str::to_owned);
+    let sni = section.take("sni").and_then(|node| {
+        let text = reader.text(node)?;
+        match reader.ok(node, scalar::host(text))? {
+            HostPattern::Exact(name) => Some(name),
+            _ => {
+                reader.error(node, "this has to be one name", "");
+                None
+            }
+        }
+    });
     let (cert, key) = (section.take("cert"), section.take("key"));
     let client = match (path(reader, cert), path(reader, key)) {
         (Some(cert), Some(key)) => Some(CertificatePair { cert, key }),

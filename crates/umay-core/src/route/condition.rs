@@ -72,7 +72,7 @@ impl HeaderCondition {
 
 /// True for a route that sends clients to the same place over TLS: who has come over TLS is there,
 /// and would be sent around for ever.
-pub(super) fn only_insecure(route: &Route) -> bool {
+pub(crate) fn only_insecure(route: &Route) -> bool {
     match &route.action {
         Action::Redirect(to) => {
             to.scheme.as_deref() == Some("https") && to.host.is_none() && to.path.is_none()

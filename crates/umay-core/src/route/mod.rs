@@ -44,7 +44,8 @@ use std::cmp::Reverse;
 
 use crate::message::Fields;
 use crate::model::{ClientCertMatch, HostPattern, Model, PathPattern, Protocol, Route};
-use condition::{Condition, SniClass, only_insecure, proves, sni_classes};
+pub(crate) use condition::only_insecure;
+use condition::{Condition, SniClass, proves, sni_classes};
 use hosts::HostMap;
 use paths::PathMap;
 

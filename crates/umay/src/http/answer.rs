@@ -89,13 +89,7 @@ fn begin(status: u16, out: &mut Vec<u8>) {
     h1::field(out, b"Date", now.as_bytes());
 }
 
-fn end(
-    cx: &Context<'_>,
-    status: u16,
-    body: &[u8],
-    keep_alive: bool,
-    out: &mut Vec<u8>,
-) -> usize {
+fn end(cx: &Context<'_>, status: u16, body: &[u8], keep_alive: bool, out: &mut Vec<u8>) -> usize {
     // RFC 9110 section 8.6: these have neither a body nor a length.
     let bodiless = matches!(status, 204 | 304);
     let framing = if bodiless {

@@ -1,0 +1,274 @@
+//! Listeners: addresses, certificates, client certificates, proxies in front.
+
+use super::*;
+use crate::model::{CertificatePair, ClientAuth};
+
+const TO: &str = "to = \"127.0.0.1:1\"\n";
+const SECURE: &str = "[[listener]]\nlisten = \"127.0.0.1:1\"\ncert = \"a\"\nkey = \"a\"\n";
+
+fn pair(cert: &str, key: &str) -> CertificatePair {
+    let path = |name: &str| PathBuf::from("/etc/umay").join(name);
+    CertificatePair {
+        cert: path(cert),
+        key: path(key),
+    }
+}
+
+#[test]
+fn a_listener_in_full() {
+    let text = format!(
+        "{TO}[[listener]]\nname = \"public\"\nlisten = \":443\"\ncert = [\"a.pem\", \"b.pem\"]\nkey = [\"a.key\", \"b.pem\"]\n\
+         certs = [\"certs\", {{ cert = \"c.pem\", key = \"c.key\" }}]\ntls_min = \"1.3\"\nforwarded = true\n\
+         trusted_proxies = [\"10.0.0.0/8\", \"2001:db8::1\"]\n\
+         [listener.default_cert]\ncert = \"d.pem\"\nkey = \"d.key\"\n\
+         [listener.client_auth]\nca = \"ca.pem\"\ncrl = \"ca.crl\"\nmode = \"optional\"\n\
+         [[listener]]\nlisten = \"127.0.0.1:80\"\n"
+    );
+    let model = model(&text);
+    let public = &model.listeners["public"];
+    assert_eq!(public.bind.to_string(), "0.0.0.0:443");
+    assert!(public.forwarded);
+    let nets: Vec<_> = public
+        .trusted_proxies
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(nets, ["10.0.0.0/8", "2001:db8::1/128"]);
+    let tls = public.tls.as_ref().unwrap();
+    assert!(tls.only_tls13);
+    assert_eq!(tls.default, Some(pair("d.pem", "d.key")));
+    assert_eq!(
+        tls.client_auth,
+        Some(ClientAuth {
+            ca: PathBuf::from("/etc/umay/ca.pem"),
+            crl: Some(PathBuf::from("/etc/umay/ca.crl")),
+            required: false,
+        })
+    );
+    assert_eq!(
+        tls.certificates,
+        [
+            CertificateSource::Pair(pair("a.pem", "a.key")),
+            CertificateSource::Pair(pair("b.pem", "b.pem")),
+            CertificateSource::Dir(PathBuf::from("/etc/umay/certs")),
+            CertificateSource::Pair(pair("c.pem", "c.key")),
+        ]
+    );
+    let plain = &model.listeners["127.0.0.1:80"];
+    assert!(plain.tls.is_none() && !plain.forwarded && plain.trusted_proxies.is_empty());
+}
+
+#[test]
+fn what_is_left_out_is_strict() {
+    let model = model(&format!("{TO}{SECURE}client_auth = {{ ca = \"ca\" }}\n"));
+    let tls = model.listeners["127.0.0.1:1"].tls.as_ref().unwrap();
+    assert!(tls.client_auth.as_ref().unwrap().required);
+    assert!(!tls.only_tls13);
+}
+
+#[test]
+fn mistakes_in_listeners() {
+    for (text, errors) in [
+        (
+            "[[listener]]\n",
+            &["2:1 this listener has no `listen` (add listen = \"0.0.0.0:443\")"][..],
+        ),
+        (
+            "[[listener]]\nbind = \"127.0.0.1:1\"\n",
+            &[
+                "2:1 this listener has no `listen` (add listen = \"0.0.0.0:443\")",
+                "3:1 there is no key `listener.bind` (it is called `listen` here)",
+            ],
+        ),
+        (
+            "listener = []\n",
+            &["2:12 this is empty (a listener begins with [[listener]])"],
+        ),
+        ("listener = \"a\"\n", &["2:12 expected a table, found text"]),
+        (
+            "listen = []\n",
+            &["2:10 this is empty (say where to listen: listen = \"0.0.0.0:443\")"],
+        ),
+        ("listen = 443\n", &["2:10 expected text, found a number"]),
+        (
+            "listen = [\"127.0.0.1:1\", \"127.0.0.1:1\"]\n",
+            &[
+                "2:26 a second listener is named `127.0.0.1:1`; the first is at /etc/umay/umay.toml:2:11 (give one of them another name)",
+            ],
+        ),
+        (
+            "listen = [\":1\", \"0.0.0.0:1\"]\n",
+            &["2:17 listener `:1` is on 0.0.0.0:1 already"],
+        ),
+        (
+            "[[listener]]\nname = \"\"\nlisten = \"127.0.0.1:1\"\n",
+            &["3:8 \"\" is no name"],
+        ),
+        (
+            "[[listener]]\nlisten = \"127.0.0.1:1\"\ntrusted_proxies = [\"10.0.0.0/33\", \"all\"]\n",
+            &[
+                "4:20 `10.0.0.0/33` is no address and no network such as 10.0.0.0/8",
+                "4:35 `all` is no address and no network such as 10.0.0.0/8",
+            ],
+        ),
+    ] {
+        check(&format!("{TO}{text}"), errors);
+    }
+}
+
+#[test]
+fn mistakes_in_certificates() {
+    let pairs = "each certificate needs its key (the same file, if both are in it); a directory of pairs goes to certs = [\"DIR\"]";
+    for (text, error) in [
+        (
+            "cert = \"a\"\n",
+            format!("3:8 1 `cert` and 0 `key` make no pairs ({pairs})"),
+        ),
+        (
+            "key = \"a\"\n",
+            format!("3:7 0 `cert` and 1 `key` make no pairs ({pairs})"),
+        ),
+        (
+            "cert = [\"a\", \"b\"]\nkey = \"a\"\n",
+            format!("3:8 2 `cert` and 1 `key` make no pairs ({pairs})"),
+        ),
+        // One mistake, one error.
+        (
+            "cert = 1\nkey = \"a\"\n",
+            "3:8 expected text, found a number".to_owned(),
+        ),
+        (
+            "cert = \"\"\nkey = \"a\"\n",
+            "3:8 this names no file".to_owned(),
+        ),
+        (
+            "certs = []\n",
+            "3:9 this is empty (leave the key out if there is no certificate)".to_owned(),
+        ),
+        (
+            "certs = [{ cert = \"a\" }]\n",
+            "3:10 `key` is missing".to_owned(),
+        ),
+        (
+            "certs = [{ cert = \"a\", kay = \"a\", key = \"a\" }]\n",
+            "3:24 there is no key `certs.kay` (did you mean `key`?)".to_owned(),
+        ),
+    ] {
+        check(&format!("{BASE}{text}"), &[&error]);
+    }
+    check(
+        &format!("{TO}cert = \"a\"\nkey = \"a\"\n[[listener]]\nlisten = \"127.0.0.1:1\"\n"),
+        &["2:8 `cert` needs `listen` beside it (say where to listen: listen = \"0.0.0.0:443\")"],
+    );
+    let plain = "[[listener]]\nlisten = \"127.0.0.1:1\"\n";
+    for (listener, text, error) in [
+        (
+            plain,
+            "tls_min = \"1.3\"\n",
+            "4:11 this needs a certificate on the same listener (add cert and key)",
+        ),
+        (
+            plain,
+            "client_auth = { ca = \"a\" }\n",
+            "4:15 this needs a certificate on the same listener (add cert and key)",
+        ),
+        (
+            SECURE,
+            "tls_min = \"1.1\"\n",
+            "6:11 expected `1.2` or `1.3`",
+        ),
+        (
+            SECURE,
+            "client_auth = {}\n",
+            "6:15 `ca` is missing (name the PEM file of the authorities to trust)",
+        ),
+        (
+            SECURE,
+            "client_auth = { ca = \"a\", mode = \"none\" }\n",
+            "6:34 expected `required` or `optional`",
+        ),
+        (
+            SECURE,
+            "default_cert = { key = \"a\" }\n",
+            "6:16 `cert` is missing",
+        ),
+    ] {
+        check(&format!("{TO}{listener}{text}"), &[error]);
+    }
+}
+
+#[test]
+fn the_admin_listener_and_the_logs() {
+    let admin = |value: &str| model(&format!("{BASE}admin.bind = {value}\n")).admin;
+    assert_eq!(admin("\"off\""), None);
+    assert_eq!(admin("\":1\""), Some("0.0.0.0:1".parse().unwrap()));
+    let access = |value: &str| model(&format!("{BASE}log.access = {value}\n")).log.access;
+    assert_eq!(access("\"off\""), AccessLog::Off);
+    assert_eq!(access("\"stdout\""), AccessLog::Stdout);
+    let at = |path: &str| AccessLog::File(PathBuf::from(path));
+    assert_eq!(access("\"access.log\""), at("/etc/umay/access.log"));
+    assert_eq!(access("\"/dev/stderr\""), at("/dev/stderr"));
+    for (text, error) in [
+        (
+            "admin.bind = \"Off\"\n",
+            "3:14 `Off` is no address and port, as in \"0.0.0.0:443\", \"[::]:443\" or \":443\"",
+        ),
+        (
+            "admin.bind = false\n",
+            "3:14 expected text, found true or false",
+        ),
+        (
+            "admin.listen = \"off\"\n",
+            "3:7 there is no key `admin.listen` (it is called `bind` here)",
+        ),
+        (
+            "log.access = \"stderr\"\n",
+            "3:14 `stderr` is neither `stdout` nor `off` (a file is written as \"./stderr\")",
+        ),
+        (
+            "log.access = \"Off\"\n",
+            "3:14 `Off` is neither `stdout` nor `off` (a file is written as \"./Off\")",
+        ),
+        ("log.access = \"\"\n", "3:14 this names no file"),
+        (
+            "log.level = \"verbose\"\n",
+            "3:13 `verbose` is no level; there are off, error, warn, info, debug and trace",
+        ),
+        (
+            "timeouts.header = \"0s\"\n",
+            "3:19 `timeouts.header` cannot be zero",
+        ),
+        (
+            "timeouts.header = 5\n",
+            "3:19 a duration needs its unit (write \"5s\" or \"5ms\")",
+        ),
+        (
+            "limits.head = 1023\n",
+            "3:15 this has to be from 1024 to 1048576",
+        ),
+        (
+            "limits.head = \"2MiB\"\n",
+            "3:15 this has to be from 1024 to 1048576",
+        ),
+        (
+            "limits.fields = \"1KiB\"\n",
+            "3:17 expected a number, found text",
+        ),
+        (
+            "limits.connections = 0\n",
+            "3:22 this has to be from 1 to 100000000",
+        ),
+        ("limits.body = -1\n", "3:15 this has to be 0 or more"),
+        ("workers = 1025\n", "3:11 this has to be from 1 to 1024"),
+        (
+            "workers = 99999999999999999999\n",
+            "3:11 expected a number, found a number that is too large",
+        ),
+    ] {
+        check(&format!("{BASE}{text}"), &[error]);
+    }
+    let text = "timeouts.drain = \"0s\"\nlimits.pool = 0\nlimits.body = 0\nlimits.head = \"1MiB\"\nworkers = 1024\n";
+    let model = model(&format!("{BASE}{text}"));
+    assert!(model.timeouts.drain.is_zero());
+    assert_eq!((model.limits.pool, model.limits.body), (0, Some(0)));
+}
