@@ -14,7 +14,7 @@ mod hostile;
 use std::collections::BTreeSet;
 
 use drive::{Outcome, read};
-use hostile::{Case, Verdict, load};
+use hostile::{Case, NO_TRAILERS, Verdict, load};
 use umay_core::message::Method;
 use umay_core::reason::Reason;
 use umay_h1::Malformed;
@@ -123,6 +123,22 @@ fn what_is_wrong_with_a_body_is_said_of_the_body() {
             case.name
         );
     }
+}
+
+#[test]
+fn trailers_do_not_steer() {
+    let mut with_trailers = 0;
+    for case in load() {
+        let Outcome::Whole(whole) = read(method(&case), [&case.bytes[..]]) else {
+            continue;
+        };
+        with_trailers += usize::from(!whole.trailers.is_empty());
+        for (name, _) in &whole.trailers {
+            let name = String::from_utf8_lossy(name).to_lowercase();
+            assert!(!NO_TRAILERS.contains(&&*name), "{}: {name}", case.name);
+        }
+    }
+    assert!(with_trailers > 0);
 }
 
 #[test]

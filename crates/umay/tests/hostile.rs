@@ -14,7 +14,7 @@
 #[path = "../../umay-h1/tests/hostile/mod.rs"]
 mod hostile;
 
-use hostile::{Case, Verdict, load};
+use hostile::{Case, NO_TRAILERS, Verdict, load};
 use umay_core::detect::{self, sniff};
 use umay_h1::Malformed;
 use umay_test::{Conn, End, Message, Server, Umay, answer, umay};
@@ -188,6 +188,10 @@ fn accepted_requests_arrive_as_they_were_read() {
         assert_eq!(sent.target().as_bytes(), target, "{}", case.name);
         assert_eq!(sent.body, *body, "{}", case.name);
         assert!(sent.start.ends_with(" HTTP/1.1"), "{sent:?}");
+        for (name, _) in &sent.trailers {
+            let steers = NO_TRAILERS.contains(&&*name.to_lowercase());
+            assert!(!steers, "{}: {name}", case.name);
+        }
     }
 }
 

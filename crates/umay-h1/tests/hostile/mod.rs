@@ -39,6 +39,19 @@ pub(crate) enum Verdict {
     More,
 }
 
+/// Fields that must not come as trailers, for they say how to read, route or trust a message
+/// (RFC 9110 section 6.5.1). Some cases have them there; they are accepted without them.
+pub(crate) const NO_TRAILERS: [&str; 8] = [
+    "content-length",
+    "transfer-encoding",
+    "host",
+    "connection",
+    "authorization",
+    "cookie",
+    "x-forwarded-for",
+    "content-type",
+];
+
 /// All cases in their order.
 pub(crate) fn load() -> Vec<Case> {
     parse(include_str!("../hostile.txt"))
