@@ -242,7 +242,7 @@ impl Decoder {
         }
         let line = std::mem::take(&mut trailer.line);
         let Some(line) = line.strip_suffix(b"\r") else {
-            return Err(Malformed::BareLf);
+            return Err(Malformed::BadTrailer);
         };
         if line.is_empty() {
             return Ok(State::Done);

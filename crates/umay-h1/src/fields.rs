@@ -19,6 +19,9 @@ pub(crate) struct Facts {
     pub(crate) names_upgrade: bool,
     pub(crate) has_upgrade: bool,
     pub(crate) host: Option<Span>,
+    /// These two mean something in requests only.
+    pub(crate) repeated_host: bool,
+    pub(crate) unknown_expectation: bool,
     pub(crate) expects: bool,
 }
 
@@ -130,7 +133,7 @@ impl Facts {
                 }
                 self.chunked = true;
             }
-            FieldId::Host if self.host.is_some() => return Err(Malformed::RepeatedHost),
+            FieldId::Host if self.host.is_some() => self.repeated_host = true,
             FieldId::Host => self.host = Some(span),
             FieldId::Connection => {
                 for option in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
@@ -145,12 +148,8 @@ impl Facts {
                     }
                 }
             }
-            FieldId::Expect => {
-                if !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Malformed::UnknownExpectation);
-                }
-                self.expects = true;
-            }
+            FieldId::Expect if value.eq_ignore_ascii_case(b"100-continue") => self.expects = true,
+            FieldId::Expect => self.unknown_expectation = true,
             FieldId::Upgrade => self.has_upgrade = true,
             _ => {}
         }

@@ -19,21 +19,21 @@ pub fn parse_request(
     limits: &Limits,
     request: &mut Request,
 ) -> Result<Option<usize>, Malformed> {
-    let Some((start, end)) = scan.find(buf, true, limits)? else {
-        if let Some(line) = scan.first_line(buf) {
-            request_line(line)?;
+    let (start, end) = match scan.find(buf, true, limits) {
+        Ok(Some(place)) => place,
+        unfinished => {
+            if let Some(line) = scan.first_line(buf) {
+                request_line(line, limits)?;
+            }
+            return unfinished.map(|_| None);
         }
-        return Ok(None);
     };
     request.clear();
     let head = buf.get(start..end).unwrap_or_default();
     let base = request.fields.store(head).start;
     let line_end = memchr(b'\n', head).unwrap_or_default();
     let line = head.get(..line_end.saturating_sub(1)).unwrap_or_default();
-    let (method, target, version) = request_line(line)?;
-    if target.len() > limits.target {
-        return Err(Malformed::TargetTooLong);
-    }
+    let (method, target, version) = request_line(line, limits)?;
     request.method = Method::from_token(method);
     request.method_span = Span {
         start: base,
@@ -48,6 +48,12 @@ pub fn parse_request(
         limits,
         &mut request.fields,
     )?;
+    if facts.repeated_host {
+        return Err(Malformed::RepeatedHost);
+    }
+    if facts.unknown_expectation {
+        return Err(Malformed::UnknownExpectation);
+    }
     // Heads are far below 4 GiB.
     let target_start = base + method.len() as u32 + 1;
     resolve_target(request, target, target_start, &facts)?;
@@ -59,7 +65,10 @@ pub fn parse_request(
     Ok(Some(end))
 }
 
-fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), Malformed> {
+fn request_line<'a>(
+    line: &'a [u8],
+    limits: &Limits,
+) -> Result<(&'a [u8], &'a [u8], Version), Malformed> {
     let bad = || {
         if line.contains(&b'\r') {
             Malformed::BareCr
@@ -79,7 +88,11 @@ fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), Malformed> {
     if target.is_empty() || !class::all(target, class::TARGET) {
         return Err(Malformed::BadTarget);
     }
-    Ok((method, target, parse_version(version)?))
+    let version = parse_version(version)?;
+    if target.len() > limits.target {
+        return Err(Malformed::TargetTooLong);
+    }
+    Ok((method, target, version))
 }
 
 /// `HTTP/1.1` or `HTTP/1.0`.

@@ -24,11 +24,14 @@ pub fn parse_response(
         target: limits.head,
         ..*limits
     };
-    let Some((start, end)) = scan.find(buf, false, &limits)? else {
-        if let Some(line) = scan.first_line(buf) {
-            status_line(line)?;
+    let (start, end) = match scan.find(buf, false, &limits) {
+        Ok(Some(place)) => place,
+        unfinished => {
+            if let Some(line) = scan.first_line(buf) {
+                status_line(line)?;
+            }
+            return unfinished.map(|_| None);
         }
-        return Ok(None);
     };
     response.clear();
     let head = buf.get(start..end).unwrap_or_default();
@@ -88,9 +91,9 @@ fn status_line(line: &[u8]) -> Result<(Version, u16, &[u8]), Malformed> {
 fn body(method: Method, status: u16, facts: &Facts) -> Result<Framing, Malformed> {
     let announced = facts.chunked || facts.length.is_some_and(|length| length > 0);
     match status {
-        // RFC 9110 section 8.6, RFC 9112 section 6.1: whoever announces a body here may send one.
-        100..=199 if facts.chunked || facts.length.is_some() => Err(Malformed::UnwantedBody),
-        204 if announced => Err(Malformed::UnwantedBody),
+        // RFC 9110 section 8.6, RFC 9112 section 6.1: whoever announces a body here may send one. A
+        // length of nothing is forbidden too, but has only one meaning, and some send it.
+        100..=199 | 204 if announced => Err(Malformed::UnwantedBody),
         100..=199 | 204 | 304 => Ok(Framing::None),
         200..=299 if method == Method::Connect => Ok(Framing::None),
         _ if method == Method::Head => Ok(Framing::None),

@@ -29,6 +29,22 @@ pub struct Scan {
     looked: bool,
 }
 
+impl Limits {
+    /// Checks the length of a head so far. In the order of the bytes, so that it does not matter how
+    /// many of them come at once.
+    fn check(&self, length: usize, in_first_line: bool) -> Result<(), Malformed> {
+        // The method and the version need some bytes besides the target.
+        let line = self.target.saturating_add(64);
+        if in_first_line && length > line && line <= self.head {
+            Err(Malformed::TargetTooLong)
+        } else if length > self.head {
+            Err(Malformed::HeadTooLarge)
+        } else {
+            Ok(())
+        }
+    }
+}
+
 impl Scan {
     /// The head's place in `buf`, its empty line included; `None` if it is not whole. `blank` allows
     /// an empty line before it (RFC 9112 section 2.2).
@@ -40,20 +56,17 @@ impl Scan {
     ) -> Result<Option<(usize, usize)>, Malformed> {
         while let Some(found) = memchr(b'\n', buf.get(self.next..).unwrap_or_default()) {
             let newline = self.next + found;
+            let first = self.line == self.start;
+            limits.check(newline + 1 - self.start, first)?;
             let line = buf.get(self.line..newline).unwrap_or_default();
             let Some(line) = line.strip_suffix(b"\r") else {
                 return Err(Malformed::BareLf);
             };
             let end = newline + 1;
             self.next = end;
-            let first = self.line == self.start;
             if line.is_empty() {
                 if !first {
-                    return if end - self.start > limits.head {
-                        Err(Malformed::HeadTooLarge)
-                    } else {
-                        Ok(Some((self.start, end)))
-                    };
+                    return Ok(Some((self.start, end)));
                 }
                 if !blank || self.start > 0 {
                     return Err(Malformed::BadStartLine);
@@ -63,20 +76,13 @@ impl Scan {
             self.line = end;
         }
         self.next = buf.len();
-        let length = buf.len() - self.start;
-        let in_first_line = self.line == self.start;
-        // The method and the version need some bytes besides the target.
-        if in_first_line && length > limits.target.saturating_add(64) {
-            return Err(Malformed::TargetTooLong);
-        }
-        if length > limits.head {
-            return Err(Malformed::HeadTooLarge);
-        }
+        limits.check(buf.len() - self.start, self.line == self.start)?;
         Ok(None)
     }
 
-    /// The first line of a head that is not whole, once, as soon as the line is: who speaks something
-    /// else need not be waited for.
+    /// The first line of a head that is not whole or not right, once, as soon as the line is: who
+    /// speaks something else need not be waited for, and what is wrong first is said first, however
+    /// the bytes come.
     pub(crate) fn first_line<'a>(&mut self, buf: &'a [u8]) -> Option<&'a [u8]> {
         if self.looked || self.line == self.start {
             return None;

@@ -21,12 +21,15 @@ pub(crate) struct Case {
 /// What is to come of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Head and body are accepted, as far as they are given here.
+    /// Head and body are accepted.
     Ok {
-        /// The target in origin form: path and query. The authority for `CONNECT`.
-        target: Option<String>,
+        /// The target in origin form: path and query. The authority for `CONNECT`. Empty for
+        /// responses.
+        target: Vec<u8>,
         /// The body without its framing.
-        body: Option<Vec<u8>>,
+        body: Vec<u8>,
+        /// What stands behind the message.
+        rest: Vec<u8>,
     },
     /// The head is refused.
     Head { status: u16, word: String },
@@ -35,6 +38,19 @@ pub(crate) enum Verdict {
     /// The head is not whole.
     More,
 }
+
+/// Fields that must not come as trailers, for they say how to read, route or trust a message
+/// (RFC 9110 section 6.5.1). Some cases have them there; they are accepted without them.
+pub(crate) const NO_TRAILERS: [&str; 8] = [
+    "content-length",
+    "transfer-encoding",
+    "host",
+    "connection",
+    "authorization",
+    "cookie",
+    "x-forwarded-for",
+    "content-type",
+];
 
 /// All cases in their order.
 pub(crate) fn load() -> Vec<Case> {
@@ -93,15 +109,17 @@ fn verdict(text: &str) -> Option<Verdict> {
             word: words.next()?.to_owned(),
         }),
         "ok" => {
-            let (mut target, mut body) = (None, None);
+            let (mut target, mut body, mut rest) = (Vec::new(), Vec::new(), Vec::new());
             for word in words {
-                match word.split_once('=')? {
-                    ("target", text) => target = String::from_utf8(unescape(text)?).ok(),
-                    ("body", text) => body = Some(unescape(text)?),
+                let (key, text) = word.split_once('=')?;
+                *match key {
+                    "target" => &mut target,
+                    "body" => &mut body,
+                    "rest" => &mut rest,
                     _ => return None,
-                }
+                } = unescape(text)?;
             }
-            Some(Verdict::Ok { target, body })
+            Some(Verdict::Ok { target, body, rest })
         }
         status => Some(Verdict::Head {
             status: status.parse().ok()?,
