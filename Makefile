@@ -7,6 +7,11 @@ ARGS ?= --help
 PACKAGES = ca-certificates curl gcc haproxy libc6-dev mosquitto mosquitto-clients nginx-light openssl
 # Found at once if all are there, so that a second run needs neither network nor root.
 PROGRAMS = curl gcc haproxy mosquitto mosquitto_pub nginx openssl
+# What the benchmarks start.
+bench: PACKAGES = haproxy libnginx-mod-stream nginx-light openssl wrk
+bench: PROGRAMS = haproxy nginx openssl wrk
+# Without more, the benchmark measures what it measures by default.
+bench: ARGS =
 
 .PHONY: run demo test check bench fuzz packages nextest deny
 

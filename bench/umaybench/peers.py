@@ -1,0 +1,256 @@
+"""The proxies, one class each.
+
+All do the same work: one worker, keep-alive on both sides without a limit on requests, the client's
+address and scheme and a Via added to what goes to the endpoint, TLS 1.3 only, buffers of 32 KiB.
+With the buffers that nginx and HAProxy have by default (4 and 16 KiB), large answers cost them up to
+twice as much, which would flatter Umay. Apart from that they are left as they come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .process import Process, free_ports
+from .tools import as_root, nginx_program, nginx_stream_module, program, version
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a proxy is to do."""
+
+    work: Path
+    cpus: set[int]
+    endpoint: int
+    cert: Path
+    key: Path
+    # Write an access log.
+    log: bool
+    # The binary of Umay.
+    umay: Path
+
+
+class Peer:
+    """A proxy: writes its configuration and starts it."""
+
+    name = ""
+    # The kinds of listeners it has.
+    fronts = ("http", "https", "tcp")
+
+    def __init__(self, setting: Setting):
+        self.setting = setting
+        self.ports = dict(zip(self.fronts, free_ports(len(self.fronts)), strict=True))
+        self.process: Process | None = None
+
+    @property
+    def access_log(self) -> Path:
+        return self.setting.work / f"{self.name}.access.log"
+
+    def version(self) -> str:
+        raise NotImplementedError
+
+    def command(self) -> list[str]:
+        """Writes what it reads and says how it is started."""
+        raise NotImplementedError
+
+    def start(self) -> Process:
+        """Starts it. What is pinned before it starts is pinned with all its threads."""
+        output = self.setting.work / f"{self.name}.out"
+        log = self.access_log if self.logs_to_stdout() else None
+        self.process = Process(self.name, self.command(), self.setting.cpus, output, log)
+        return self.process
+
+    def logs_to_stdout(self) -> bool:
+        return False
+
+    def write(self, suffix: str, text: str) -> str:
+        path = self.setting.work / f"{self.name}.{suffix}"
+        path.write_text(text)
+        return str(path)
+
+
+class Umay(Peer):
+    name = "umay"
+
+    def version(self) -> str:
+        return version([str(self.setting.umay), "--version"], r"umay (\S+)")
+
+    def command(self) -> list[str]:
+        at = self.setting
+        log = self.access_log if at.log else "off"
+        config = self.write(
+            "toml",
+            f"""
+workers = 1
+
+[admin]
+bind = "off"
+
+[log]
+access = "{log}"
+level = "warn"
+
+[[listener]]
+name = "http"
+listen = "127.0.0.1:{self.ports["http"]}"
+
+[[listener]]
+name = "https"
+listen = "127.0.0.1:{self.ports["https"]}"
+cert = "{at.cert}"
+key = "{at.key}"
+tls_min = "1.3"
+
+[[listener]]
+name = "tcp"
+listen = "127.0.0.1:{self.ports["tcp"]}"
+
+[[route]]
+listeners = ["http", "https"]
+to = ["http://127.0.0.1:{at.endpoint}"]
+
+[[route]]
+listeners = ["tcp"]
+protocol = "tcp"
+to = ["tcp://127.0.0.1:{at.endpoint}"]
+""",
+        )
+        return [str(at.umay), "run", "--config", config]
+
+
+class Nginx(Peer):
+    name = "nginx"
+
+    def __init__(self, setting: Setting):
+        self.stream = nginx_stream_module()
+        if self.stream is None:
+            self.fronts = ("http", "https")
+        super().__init__(setting)
+
+    def version(self) -> str:
+        return version([nginx_program(), "-v"], r"nginx/(\S+)")
+
+    def command(self) -> list[str]:
+        at = self.setting
+        # Written in batches, as Umay does it.
+        log = f"{self.access_log} combined buffer=64k flush=1s" if at.log else "off"
+        location = """
+        location / {
+            proxy_pass http://endpoint;
+            proxy_http_version 1.1;
+            proxy_set_header Host $http_host;
+            proxy_set_header Connection "";
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header Via "1.1 nginx";
+        }"""
+        stream = ""
+        if "tcp" in self.ports:
+            stream = f"""
+stream {{
+    server {{
+        listen 127.0.0.1:{self.ports["tcp"]} backlog=4096;
+        proxy_pass 127.0.0.1:{at.endpoint};
+        tcp_nodelay on;
+    }}
+}}"""
+        config = self.write(
+            "conf",
+            f"""
+{self.stream or ""}
+{as_root()}
+worker_processes 1;
+pid {at.work}/nginx.pid;
+error_log stderr error;
+events {{ worker_connections 8192; }}
+http {{
+    access_log {log};
+    keepalive_timeout 600s;
+    keepalive_requests 1000000000;
+    proxy_max_temp_file_size 0;
+    proxy_buffer_size 32k;
+    proxy_buffers 8 32k;
+    proxy_busy_buffers_size 64k;
+    upstream endpoint {{
+        server 127.0.0.1:{at.endpoint};
+        keepalive 256;
+        keepalive_requests 1000000000;
+    }}
+    server {{
+        listen 127.0.0.1:{self.ports["http"]} backlog=4096;{location}
+    }}
+    server {{
+        listen 127.0.0.1:{self.ports["https"]} ssl backlog=4096;
+        ssl_certificate {at.cert};
+        ssl_certificate_key {at.key};
+        ssl_protocols TLSv1.3;{location}
+    }}
+}}{stream}
+""",
+        )
+        command = [nginx_program(), "-e", "stderr", "-p", str(at.work), "-c", config]
+        return [*command, "-g", "daemon off;"]
+
+
+class Haproxy(Peer):
+    name = "haproxy"
+
+    def version(self) -> str:
+        return version([program("haproxy"), "-v"], r"version (\d+\.\d+\.\d+)")
+
+    def logs_to_stdout(self) -> bool:
+        """HAProxy opens no file, but it writes to descriptors: a line a call."""
+        return self.setting.log
+
+    def command(self) -> list[str]:
+        at = self.setting
+        pair = self.write("pem", at.cert.read_text() + at.key.read_text())
+        log = "log stdout format raw local0" if at.log else ""
+        use = "log global\n    option httplog" if at.log else ""
+        headers = """
+    option forwardfor
+    http-request set-header X-Forwarded-Proto https if { ssl_fc }
+    http-request set-header X-Forwarded-Proto http unless { ssl_fc }
+    http-request set-header Via "1.1 haproxy"
+"""
+        config = self.write(
+            "cfg",
+            f"""
+global
+    nbthread 1
+    maxconn 8192
+    tune.bufsize 32768
+    {log}
+
+defaults
+    timeout connect 5s
+    timeout client 600s
+    timeout server 600s
+
+frontend http
+    mode http
+    {use}
+    bind 127.0.0.1:{self.ports["http"]} backlog 4096{headers}
+    default_backend endpoint
+
+frontend https
+    mode http
+    {use}
+    bind 127.0.0.1:{self.ports["https"]} ssl crt {pair} ssl-min-ver TLSv1.3 backlog 4096{headers}
+    default_backend endpoint
+
+backend endpoint
+    mode http
+    http-reuse always
+    server one 127.0.0.1:{at.endpoint}
+
+listen tcp
+    mode tcp
+    bind 127.0.0.1:{self.ports["tcp"]} backlog 4096
+    server one 127.0.0.1:{at.endpoint}
+""",
+        )
+        return [program("haproxy"), "-db", "-f", config]
+
+
+PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (Umay, Nginx, Haproxy)}
