@@ -3,17 +3,17 @@
 TIME ?= 60
 ARGS ?= --help
 
-# What the tests start: real clients, endpoints and brokers.
-PACKAGES = ca-certificates curl gcc haproxy libc6-dev mosquitto mosquitto-clients nginx-light openssl
+# What the tests start: real clients, endpoints and brokers; and what the build needs beside Rust.
+PACKAGES = ca-certificates coreutils curl gcc libc6-dev mosquitto mosquitto-clients nginx-light openssl util-linux
 # Found at once if all are there, so that a second run needs neither network nor root.
-PROGRAMS = curl gcc haproxy mosquitto mosquitto_pub nginx openssl
+PROGRAMS = curl gcc mosquitto mosquitto_pub mosquitto_sub nginx openssl prlimit stdbuf
 # What the benchmarks start.
 bench: PACKAGES = haproxy libnginx-mod-stream nginx-light openssl wrk
 bench: PROGRAMS = haproxy nginx openssl wrk
 # Without more, the benchmark measures what it measures by default.
 bench: ARGS =
 
-.PHONY: run demo test check bench fuzz packages nextest deny
+.PHONY: run demo test check advisories bench fuzz packages nextest deny fuzzer
 
 run:
 	cargo run --release -- $(ARGS)
@@ -28,8 +28,17 @@ test: packages nextest
 check: deny
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	cargo deny check bans licenses sources
+	@$(MAKE) --no-print-directory advisories
+
+# A machine that cannot reach the database can still check everything else; it says what it did not check.
+advisories: deny
+	@if cargo deny fetch db; then \
+		cargo deny check advisories; \
+	else \
+		echo "advisories NOT CHECKED: their database cannot be reached from here" >&2; \
+	fi
 
 bench: packages
 	cargo build --profile dist
@@ -52,6 +61,5 @@ nextest:
 deny:
 	@cargo deny --version > /dev/null 2>&1 || cargo install --locked cargo-deny
 
-.PHONY: fuzzer
 fuzzer:
 	@cargo fuzz --version > /dev/null 2>&1 || cargo install --locked cargo-fuzz
