@@ -173,65 +173,45 @@ pub enum FieldId {
 impl FieldId {
     /// Finds the id of a field name, in any case.
     pub fn of(name: &[u8]) -> Self {
-        let candidates: &[(&[u8], Self)] = match name.len() {
-            2 => &[(b"te", Self::Te)],
-            3 => &[(b"via", Self::Via)],
-            4 => &[(b"host", Self::Host), (b"date", Self::Date)],
-            6 => &[
-                (b"cookie", Self::Cookie),
-                (b"expect", Self::Expect),
-                (b"server", Self::Server),
-            ],
-            7 => &[
-                (b"referer", Self::Referer),
-                (b"trailer", Self::Trailer),
-                (b"upgrade", Self::Upgrade),
-            ],
-            9 => &[
-                (b"forwarded", Self::Forwarded),
-                (b"x-real-ip", Self::XRealIp),
-            ],
-            10 => &[
-                (b"connection", Self::Connection),
-                (b"keep-alive", Self::KeepAlive),
-                (b"set-cookie", Self::SetCookie),
-                (b"user-agent", Self::UserAgent),
-            ],
-            11 => &[
-                (b"traceparent", Self::Traceparent),
-                (b"retry-after", Self::RetryAfter),
-            ],
-            12 => &[
-                (b"content-type", Self::ContentType),
-                (b"x-request-id", Self::XRequestId),
-            ],
-            13 => &[(b"authorization", Self::Authorization)],
-            14 => &[
-                (b"content-length", Self::ContentLength),
-                (b"http2-settings", Self::Http2Settings),
-            ],
-            15 => &[
-                (b"accept-encoding", Self::AcceptEncoding),
-                (b"x-forwarded-for", Self::XForwardedFor),
-            ],
-            16 => &[
-                (b"proxy-connection", Self::ProxyConnection),
-                (b"x-forwarded-host", Self::XForwardedHost),
-            ],
-            17 => &[
-                (b"transfer-encoding", Self::TransferEncoding),
-                (b"x-forwarded-proto", Self::XForwardedProto),
-                (b"sec-websocket-key", Self::SecWebSocketKey),
-            ],
-            18 => &[(b"proxy-authenticate", Self::ProxyAuthenticate)],
-            19 => &[(b"proxy-authorization", Self::ProxyAuthorization)],
-            25 => &[(b"strict-transport-security", Self::StrictTransportSecurity)],
-            _ => &[],
-        };
-        candidates
-            .iter()
-            .find(|(known, _)| name.eq_ignore_ascii_case(known))
-            .map_or(Self::Other, |(_, id)| *id)
+        // With the length known to the compiler, folding and comparing are a few instructions each.
+        macro_rules! among {
+            ($($len:literal: $($known:literal => $id:ident),+;)+) => {
+                match name.len() {
+                    $($len => {
+                        let Ok(mut name) = <[u8; $len]>::try_from(name) else {
+                            return Self::Other;
+                        };
+                        name.make_ascii_lowercase();
+                        match &name {
+                            $($known => Self::$id,)+
+                            _ => Self::Other,
+                        }
+                    })+
+                    _ => Self::Other,
+                }
+            };
+        }
+        among! {
+            2: b"te" => Te;
+            3: b"via" => Via;
+            4: b"host" => Host, b"date" => Date;
+            6: b"cookie" => Cookie, b"expect" => Expect, b"server" => Server;
+            7: b"referer" => Referer, b"trailer" => Trailer, b"upgrade" => Upgrade;
+            9: b"forwarded" => Forwarded, b"x-real-ip" => XRealIp;
+            10: b"connection" => Connection, b"keep-alive" => KeepAlive,
+                b"set-cookie" => SetCookie, b"user-agent" => UserAgent;
+            11: b"traceparent" => Traceparent, b"retry-after" => RetryAfter;
+            12: b"content-type" => ContentType, b"x-request-id" => XRequestId;
+            13: b"authorization" => Authorization;
+            14: b"content-length" => ContentLength, b"http2-settings" => Http2Settings;
+            15: b"accept-encoding" => AcceptEncoding, b"x-forwarded-for" => XForwardedFor;
+            16: b"proxy-connection" => ProxyConnection, b"x-forwarded-host" => XForwardedHost;
+            17: b"transfer-encoding" => TransferEncoding, b"x-forwarded-proto" => XForwardedProto,
+                b"sec-websocket-key" => SecWebSocketKey;
+            18: b"proxy-authenticate" => ProxyAuthenticate;
+            19: b"proxy-authorization" => ProxyAuthorization;
+            25: b"strict-transport-security" => StrictTransportSecurity;
+        }
     }
 }
 

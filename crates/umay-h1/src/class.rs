@@ -72,7 +72,38 @@ pub(crate) fn all(bytes: &[u8], class: u8) -> bool {
     bytes.iter().all(|byte| is(*byte, class))
 }
 
+/// True if all bytes may stand in a field's value. Looks at each, so that the compiler can look at
+/// many at once; the class has the same bytes.
+pub(crate) fn is_value(bytes: &[u8]) -> bool {
+    let fits = |b: u8| (b >= b' ' && b != 0x7f) || b == b'\t';
+    bytes.iter().fold(true, |all, b| all & fits(*b))
+}
+
 /// True for a token of one byte or more.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && all(bytes, TOKEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_has_the_bytes_of_its_class_wherever_they_stand() {
+        for byte in 0..=255 {
+            let mut value = [b'v'; 40];
+            for at in [0, 1, 31, 39] {
+                value[at] = byte;
+                assert_eq!(is_value(&value), is(byte, VALUE), "{byte:#04x} at {at}");
+                value[at] = b'v';
+            }
+        }
+    }
+
+    #[test]
+    fn no_token_has_what_ends_a_name() {
+        for byte in b": \t\r\n\0" {
+            assert!(!is(*byte, TOKEN), "{byte:#04x}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use memchr::memchr;
 use umay_core::message::{FieldId, Fields, Span, Version};
 
-use crate::class::{self, is_token};
+use crate::class;
 use crate::{Limits, Malformed};
 
 /// What a head's fields say.
@@ -82,24 +82,15 @@ pub(crate) fn parse(
 
 /// Splits a line into name, where the value begins, and value without the space around it.
 pub(crate) fn split(line: &[u8]) -> Result<(&[u8], usize, &[u8]), Malformed> {
-    let Some(colon) = memchr(b':', line) else {
-        return Err(match line.first() {
-            Some(b' ' | b'\t') => Malformed::ObsFold,
-            _ if line.contains(&b'\r') => Malformed::BareCr,
-            _ => Malformed::NoColon,
-        });
-    };
-    let (name, value) = line.split_at(colon);
-    if !is_token(name) {
-        return Err(match (name.first(), name.last()) {
-            (Some(b' ' | b'\t'), _) => Malformed::ObsFold,
-            (_, Some(b' ' | b'\t')) => Malformed::SpaceBeforeColon,
-            _ if name.contains(&b'\r') => Malformed::BareCr,
-            _ => Malformed::BadFieldName,
-        });
+    // One pass: no token has a colon in it, so the name ends at the first byte that is of none.
+    let end = line.iter().position(|b| !class::is(*b, class::TOKEN));
+    let (name, value) = line.split_at(end.unwrap_or(line.len()));
+    if name.is_empty() || value.first() != Some(&b':') {
+        return Err(bad_name(line));
     }
+    let colon = name.len();
     let value = value.get(1..).unwrap_or_default();
-    if !class::all(value, class::VALUE) {
+    if !class::is_value(value) {
         return Err(if value.contains(&b'\r') {
             Malformed::BareCr
         } else {
@@ -115,6 +106,25 @@ pub(crate) fn split(line: &[u8]) -> Result<(&[u8], usize, &[u8]), Malformed> {
         colon + 1 + before,
         value.get(before..end).unwrap_or_default(),
     ))
+}
+
+/// What is wrong with a line that does not begin with a name and a colon.
+#[cold]
+fn bad_name(line: &[u8]) -> Malformed {
+    let Some(colon) = memchr(b':', line) else {
+        return match line.first() {
+            Some(b' ' | b'\t') => Malformed::ObsFold,
+            _ if line.contains(&b'\r') => Malformed::BareCr,
+            _ => Malformed::NoColon,
+        };
+    };
+    let name = line.get(..colon).unwrap_or_default();
+    match (name.first(), name.last()) {
+        (Some(b' ' | b'\t'), _) => Malformed::ObsFold,
+        (_, Some(b' ' | b'\t')) => Malformed::SpaceBeforeColon,
+        _ if name.contains(&b'\r') => Malformed::BareCr,
+        _ => Malformed::BadFieldName,
+    }
 }
 
 impl Facts {

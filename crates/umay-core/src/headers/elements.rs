@@ -110,9 +110,35 @@ impl IpText {
             bytes: [0; 46],
             len: 0,
         };
-        // The longest address has 45 bytes, so this cannot fail.
-        _ = write!(text, "{ip}");
+        match ip {
+            // By hand, for it is done for every request and `fmt` takes ten times as long.
+            IpAddr::V4(ip) => text.dotted(ip.octets()),
+            // The longest address has 45 bytes, so this cannot fail.
+            IpAddr::V6(_) => _ = write!(text, "{ip}"),
+        }
         text
+    }
+
+    fn dotted(&mut self, octets: [u8; 4]) {
+        for (at, octet) in octets.into_iter().enumerate() {
+            if at > 0 {
+                self.push(b'.');
+            }
+            if octet >= 100 {
+                self.push(b'0' + octet / 100);
+            }
+            if octet >= 10 {
+                self.push(b'0' + octet / 10 % 10);
+            }
+            self.push(b'0' + octet % 10);
+        }
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(room) = self.bytes.get_mut(self.len) {
+            *room = byte;
+            self.len += 1;
+        }
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -129,6 +155,7 @@ impl fmt::Write for IpText {
         Ok(())
     }
 }
+
 pub(super) fn proto(secure: bool) -> &'static [u8] {
     if secure { b"https" } else { b"http" }
 }
@@ -139,5 +166,31 @@ pub(super) fn is_https(value: &[u8]) -> Option<bool> {
         Some(true)
     } else {
         value.eq_ignore_ascii_case(b"http").then_some(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_read_as_the_standard_library_writes_them() {
+        for octet in 0..=255 {
+            for ip in [
+                [octet, 0, 10, 100],
+                [255, octet, 9, octet],
+                [1, 99, 255, octet],
+            ] {
+                let ip = IpAddr::from(ip);
+                assert_eq!(IpText::of(ip).as_bytes(), ip.to_string().as_bytes());
+            }
+        }
+        for ip in [
+            "::",
+            "::ffff:192.0.2.1",
+            "fd00:1234:5678:9abc:def0:1234:5678:9abc",
+        ] {
+            assert_eq!(IpText::of(ip.parse().unwrap()).as_bytes(), ip.as_bytes());
+        }
     }
 }
