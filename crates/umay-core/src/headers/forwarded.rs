@@ -219,13 +219,9 @@ impl RequestId {
     /// Formats 128 random bits.
     pub fn new(random: u128) -> Self {
         let mut digits = [b'0'; 32];
-        for (digit, shift) in digits.iter_mut().rev().zip((0..128).step_by(4)) {
-            let nibble = ((random >> shift) & 0xf) as u8;
-            *digit = if nibble < 10 {
-                b'0' + nibble
-            } else {
-                b'a' + nibble - 10
-            };
+        let (pairs, _) = digits.as_chunks_mut();
+        for (pair, byte) in pairs.iter_mut().zip(random.to_be_bytes()) {
+            *pair = [hex(byte >> 4), hex(byte & 0xf)];
         }
         Self(Id::New(digits))
     }
@@ -240,6 +236,14 @@ impl RequestId {
         Some(Self(Id::Received(text.into())))
     }
 
+    /// The id's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Id::New(digits) => digits,
+            Id::Received(text) => text.as_bytes(),
+        }
+    }
+
     /// The id's text.
     pub fn as_str(&self) -> &str {
         match &self.0 {
@@ -248,6 +252,11 @@ impl RequestId {
             Id::Received(text) => text,
         }
     }
+}
+
+/// The digit of a number below 16. Without a branch, so that all are written at once.
+fn hex(nibble: u8) -> u8 {
+    b'0' + nibble + u8::from(nibble > 9) * (b'a' - b'9' - 1)
 }
 
 impl fmt::Display for RequestId {

@@ -250,6 +250,9 @@ fn a_request_id_is_taken_from_trusted_peers_if_it_is_fit() {
     }
     let id = RequestId::new(u128::MAX - 0xe).to_string();
     assert_eq!(id, "fffffffffffffffffffffffffffffff1");
+    let id = RequestId::new(0x0123_4567_89ab_cdef_0000_0000_0000_9a90);
+    assert_eq!(id.as_str(), "0123456789abcdef0000000000009a90");
+    assert_eq!(id.as_bytes(), id.as_str().as_bytes());
 }
 
 #[test]

@@ -177,7 +177,7 @@ impl<'a> Context<'a> {
         let text = match var {
             Var::ClientIp => return drop(write!(out, "{}", self.forwarded.client_ip)),
             Var::ClientPort => return drop(write!(out, "{}", self.client.peer.port())),
-            Var::RequestId => self.forwarded.request_id.as_str().as_bytes(),
+            Var::RequestId => self.forwarded.request_id.as_bytes(),
             Var::RequestHost => self.request.authority_bytes(),
             Var::RequestPath => self.request.path_bytes(),
             Var::Scheme => scheme(self.forwarded).as_bytes(),

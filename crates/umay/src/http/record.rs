@@ -111,7 +111,7 @@ impl Record {
             .as_ref()
             .and_then(|(share, place)| share.upstream().endpoints.get(*place));
         HttpEntry {
-            request_id: forwarded.map_or(b"", |f| f.request_id.as_str().as_bytes()),
+            request_id: forwarded.map_or(b"", |f| f.request_id.as_bytes()),
             downstream: client.downstream(ip),
             proto: request.version.as_str(),
             method: request.method_bytes(),
