@@ -32,6 +32,9 @@ pub use tools::{
     DEADLINE, TempDir, eventually, open_files, peak_rss, raise_open_files, rss, unique_address,
 };
 
+/// The smallest request.
+pub const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+
 pub use rustix::process::Signal;
 pub use rustls;
 pub use serde_json::{Value, json};

@@ -12,9 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use umay_test::rustls::ClientConnection;
-use umay_test::{Certs, Conn, End, Server, Umay, umay};
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+use umay_test::{Certs, Conn, End, GET, Server, Umay, umay};
 
 /// MQTT 3.1.1 CONNECT, client id `a`.
 const MQTT: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a";

@@ -9,9 +9,7 @@
 
 use std::time::Duration;
 
-use umay_test::{Conn, End, Message, Server, Umay, answer, ok, umay};
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+use umay_test::{Conn, End, GET, Message, Server, Umay, answer, ok, umay};
 
 fn before(endpoint: &Server) -> Umay {
     umay!(

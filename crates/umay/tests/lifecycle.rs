@@ -10,9 +10,7 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use umay_test::{Conn, End, Server, Signal, Umay, eventually, ok, open_files, umay};
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+use umay_test::{Conn, End, GET, Server, Signal, Umay, eventually, ok, open_files, umay};
 
 /// A door that a test opens.
 #[derive(Clone, Default)]

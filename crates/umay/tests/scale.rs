@@ -14,9 +14,7 @@
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, PoisonError};
 
-use umay_test::{Certs, Conn, Server, Umay, open_files, raise_open_files, rss, umay};
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+use umay_test::{Certs, Conn, GET, Server, Umay, open_files, raise_open_files, rss, umay};
 
 /// How many there shall be.
 const WANTED: usize = 10_000;

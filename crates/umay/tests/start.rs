@@ -9,9 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use umay_test::{Certs, Conn, Server, Setup, TempDir, programs, umay};
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+use umay_test::{Certs, Conn, GET, Server, Setup, TempDir, programs, umay};
 
 #[test]
 fn four_lines_are_https_with_two_endpoints() {

@@ -12,9 +12,7 @@ use std::net::SocketAddr;
 
 use umay_test::rustls::version::{TLS12, TLS13};
 use umay_test::rustls::{DEFAULT_VERSIONS, HandshakeKind, NamedGroup};
-use umay_test::{Certs, Conn, Pair, Server, Umay, ok, programs, umay};
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+use umay_test::{Certs, Conn, GET, Pair, Server, Umay, ok, programs, umay};
 
 /// One HTTPS listener with this certificate, before an endpoint that says hi.
 fn https(pair: &Pair, more: &str) -> (Umay, Server) {

@@ -11,9 +11,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use umay_test::{Conn, Refusing, Server, Stuck, Umay, eventually, ok, umay};
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+use umay_test::{Conn, GET, Refusing, Server, Stuck, Umay, eventually, ok, umay};
 
 /// Umay before these endpoints.
 fn before(endpoints: &[SocketAddr], balance: &str, more: &str) -> Umay {
@@ -52,12 +50,8 @@ fn slow() -> Server {
     })
 }
 
-#[test]
-fn least_connections_avoids_who_is_busy() {
-    let (busy, free) = (slow(), Server::ok("free"));
-    let umay = before(&[busy.addr(), free.addr()], "least_connections", "");
-    // As long as both have nothing to do, each is as likely; the first that the busy one gets stays
-    // there.
+/// Requests until the busy endpoint has one that it holds, and sees that all others go elsewhere.
+fn all_but_one_go_to_the_free(umay: &Umay, busy: &Server) {
     let mut held = Vec::new();
     while busy.connections() == 0 {
         let mut conn = umay.connect();
@@ -70,6 +64,15 @@ fn least_connections_avoids_who_is_busy() {
     for _ in 0..20 {
         assert_eq!(conn.ask(GET).unwrap().text(), "free");
     }
+}
+
+#[test]
+fn least_connections_avoids_who_is_busy() {
+    let (busy, free) = (slow(), Server::ok("free"));
+    let umay = before(&[busy.addr(), free.addr()], "least_connections", "");
+    // As long as both have nothing to do, each is as likely; the first that the busy one gets stays
+    // there.
+    all_but_one_go_to_the_free(&umay, &busy);
     assert_eq!(busy.connections(), 1);
 }
 
@@ -78,18 +81,7 @@ fn random_of_two_uses_all_and_prefers_who_is_less_busy() {
     let (busy, free) = (slow(), Server::ok("free"));
     let umay = before(&[busy.addr(), free.addr()], "random_of_two", "");
     // With two endpoints the two that are compared are all there are.
-    let mut held = Vec::new();
-    while busy.connections() == 0 {
-        let mut conn = umay.connect();
-        conn.send(GET).unwrap();
-        conn.read_until("\r\n\r\n").unwrap();
-        held.push(conn);
-        assert!(held.len() < 200);
-    }
-    let mut conn = umay.connect();
-    for _ in 0..20 {
-        assert_eq!(conn.ask(GET).unwrap().text(), "free");
-    }
+    all_but_one_go_to_the_free(&umay, &busy);
 }
 
 #[test]

@@ -99,13 +99,14 @@ pub(super) fn push_element(list: &mut Vec<u8>, ip: IpAddr, host: &[u8], secure: 
 }
 
 /// An address as text, without allocation.
-pub(super) struct IpText {
+pub struct IpText {
     bytes: [u8; 46],
     len: usize,
 }
 
 impl IpText {
-    pub(super) fn of(ip: IpAddr) -> Self {
+    /// Writes an address.
+    pub fn of(ip: IpAddr) -> Self {
         let mut text = Self {
             bytes: [0; 46],
             len: 0,
@@ -141,7 +142,8 @@ impl IpText {
         }
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    /// The text.
+    pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 }

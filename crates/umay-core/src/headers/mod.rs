@@ -8,6 +8,7 @@ mod forwarded;
 mod forwarded_tests;
 
 pub use crate::message::{REDACTED, redact};
+pub use elements::IpText;
 pub use forwarded::{Forwarded, Policy, RequestId};
 
 use crate::message::{FieldId, Fields};

@@ -5,8 +5,10 @@
 //! more than it asks), and bytes that are not UTF-8 become U+FFFD.
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+use umay_core::headers::IpText;
 
 /// Values longer than this, in bytes as received, are cut and end in `…`.
 pub(super) const LONGEST: usize = 2048;
@@ -68,11 +70,7 @@ pub(super) fn millis(out: &mut Vec<u8>, key: &[u8], value: Duration) {
 /// Writes an address without its port.
 pub(super) fn ip(out: &mut Vec<u8>, key: &[u8], value: IpAddr) {
     out.extend_from_slice(key);
-    match value.to_canonical() {
-        IpAddr::V4(four) => dotted(out, four),
-        // Writing to a vector cannot fail.
-        IpAddr::V6(six) => drop(write!(out, "{six}")),
-    }
+    out.extend_from_slice(IpText::of(value.to_canonical()).as_bytes());
     out.push(b'"');
 }
 
@@ -81,22 +79,6 @@ pub(super) fn socket(out: &mut Vec<u8>, key: &[u8], value: SocketAddr) {
     let canonical = SocketAddr::new(value.ip().to_canonical(), value.port());
     out.extend_from_slice(key);
     let _ = write!(out, "{canonical}\"");
-}
-
-/// By hand, as `fmt` costs more than the numbers of a line together.
-fn dotted(out: &mut Vec<u8>, address: Ipv4Addr) {
-    for (place, octet) in address.octets().into_iter().enumerate() {
-        if place > 0 {
-            out.push(b'.');
-        }
-        if octet >= 100 {
-            out.push(b'0' + octet / 100);
-        }
-        if octet >= 10 {
-            out.push(b'0' + octet / 10 % 10);
-        }
-        out.push(b'0' + octet % 10);
-    }
 }
 
 fn thousandths(out: &mut Vec<u8>, value: Duration) {
