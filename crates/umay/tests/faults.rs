@@ -418,6 +418,32 @@ fn what_follows_an_answer_unasked_is_nobodys_answer() {
 }
 
 #[test]
+fn what_comes_unasked_while_a_connection_waits_ends_it() {
+    let post = "POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nab";
+    for request in [GET, post] {
+        let meet = Arc::new(Barrier::new(2));
+        let there = Arc::clone(&meet);
+        let endpoint = Server::start(move |conn, number| {
+            conn.read_request()?;
+            conn.send(ok("asked"))?;
+            if number == 0 {
+                there.wait();
+                conn.send(ok("unasked"))?;
+                there.wait();
+            }
+            conn.read_to_end().map(|_| ())
+        });
+        let umay = before(&endpoint, "");
+        let mut conn = umay.connect();
+        assert_eq!(conn.ask(request).unwrap().text(), "asked");
+        meet.wait();
+        meet.wait();
+        assert_eq!(conn.ask(request).unwrap().text(), "asked");
+        assert_eq!(endpoint.connections(), 2);
+    }
+}
+
+#[test]
 fn broken_chunks_of_an_answer_are_a_cut() {
     let closing = "GET /x HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
     for chunk in [
