@@ -19,7 +19,8 @@ use crate::tls::{self, TlsProblem};
 #[command(
     version,
     about = "A proxy that puts any protocol on one port: HTTPS, HTTP, WebSocket, MQTT, TCP",
-    arg_required_else_help = true
+    arg_required_else_help = true,
+    after_help = ENVIRONMENT
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -29,12 +30,19 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Proxy, as a file, the environment (UMAY_…) and flags say
+    #[command(after_help = ENVIRONMENT)]
     Run(Config),
     /// Try Umay: a self-signed certificate, endpoints of its own, one port on loopback
     Demo(DemoArgs),
     /// Say everything that is wrong with a configuration
+    #[command(after_help = ENVIRONMENT)]
     Check(Check),
 }
+
+/// What no flag's help can say.
+const ENVIRONMENT: &str = "\
+Every key of the file has a name in the environment: timeouts.connect is UMAY_TIMEOUTS__CONNECT.
+Flags come before the environment, the environment before the file. All keys: docs/config.md.";
 
 #[derive(Debug, Args)]
 struct Config {

@@ -30,8 +30,10 @@ pub(super) fn read(reader: &mut Reader, top: &mut Section<'_>) -> Upstreams {
                 format!("`{name}` could be taken for an endpoint; a name has no `:`, `,` or `/`");
             reader.error_at(place, message, "");
         }
+        let problems = reader.problems.len();
         let endpoints = section.take("to").map(|node| endpoints(reader, node));
-        if endpoints.as_ref().is_none_or(Vec::is_empty) {
+        // One that is wrong has been told of, and is one.
+        if endpoints.as_ref().is_none_or(Vec::is_empty) && reader.problems.len() == problems {
             let hint = "add to = [\"127.0.0.1:3000\"]";
             reader.error_at(place, format!("upstream `{name}` has no endpoints"), hint);
         }

@@ -59,6 +59,10 @@ fn mistakes_in_upstreams() {
             "3:11 upstream `app` has no endpoints (add to = [\"127.0.0.1:3000\"])",
         ),
         (
+            "to = \"htp://a:1\"\n",
+            "4:6 `htp://` is no way to speak to an endpoint; there are http://, https://, tcp:// and tls://",
+        ),
+        (
             "to = \"https://a\"\nweight = 1\n",
             "5:1 there is no key `upstream.NAME.weight`",
         ),
