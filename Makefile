@@ -4,16 +4,16 @@ TIME ?= 60
 ARGS ?= --help
 
 # What the tests start: real clients, endpoints and brokers; and what the build needs beside Rust.
-PACKAGES = ca-certificates coreutils curl gcc libc6-dev mosquitto mosquitto-clients nginx-light openssl util-linux
+PACKAGES = ca-certificates chromium coreutils curl gcc libc6-dev mosquitto mosquitto-clients nghttp2-client nghttp2-server nginx-light openssl python3-venv util-linux
 # Found at once if all are there, so that a second run needs neither network nor root.
-PROGRAMS = curl gcc mosquitto mosquitto_pub mosquitto_sub nginx openssl prlimit stdbuf
+PROGRAMS = chromium curl gcc h2load mosquitto mosquitto_pub mosquitto_sub nghttp nghttpd nginx openssl prlimit python3 stdbuf
 # What the benchmarks start.
-bench: PACKAGES = haproxy libnginx-mod-stream nginx-light openssl wrk
-bench: PROGRAMS = haproxy nginx openssl wrk
+bench: PACKAGES = haproxy libnginx-mod-stream nghttp2-client nginx-light openssl wrk
+bench: PROGRAMS = h2load haproxy nginx openssl wrk
 # Without more, the benchmark measures what it measures by default.
 bench: ARGS =
 
-.PHONY: run demo test check advisories bench fuzz packages nextest deny fuzzer
+.PHONY: run demo test check advisories bench fuzz packages python nextest deny fuzzer
 
 run:
 	cargo run --release -- $(ARGS)
@@ -21,7 +21,7 @@ run:
 demo:
 	cargo run --release -- demo
 
-test: packages nextest
+test: packages python nextest
 	cargo nextest run --workspace --no-fail-fast
 	cargo test --workspace --doc
 
@@ -54,6 +54,13 @@ packages:
 		sudo=$$(command -v sudo || true); \
 		$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); \
 	fi
+
+# gRPC in Python, in a place of its own.
+python: packages
+	@target/python/bin/python -c "import grpc" 2> /dev/null || { \
+		python3 -m venv target/python && \
+		target/python/bin/pip install -q -r crates/umay/tests/python/requirements.txt; \
+	}
 
 nextest:
 	@cargo nextest --version > /dev/null 2>&1 || cargo install --locked cargo-nextest

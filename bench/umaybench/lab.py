@@ -172,8 +172,8 @@ class Lab:
         body = self.endpoint.answers[workload.path].length
         if load.bytes < load.requests * body:
             problems.append("answers are shorter than the endpoint's")
-        # Each of the client's connections may need one, and a new one if the old was idle too long.
-        if connections > 2 * workload.connections + 8:
+        # Each request under way may need one, and a new one if the old was idle too long.
+        if connections > 2 * workload.connections * workload.streams + 8:
             problems.append(f"{connections} connections to the endpoint")
         if self.plan.log and workload.front != "tcp":
             problems += self._log_problems(peer, load)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -53,8 +54,24 @@ class Loads:
 
     def run(self, workload: Workload, port: int, seconds: int) -> Load:
         """Loads a port as the workload says. Each connection has one request under way."""
+        if workload.load == "h2load":
+            return self._h2load(workload, port, seconds)
         commands = {"wrk": self._wrk_command, "handshakes": self._handshakes_command}
-        return self._finish(commands[workload.load](workload, port, seconds))
+        output, cpu = self._finish(commands[workload.load](workload, port, seconds))
+        line = next((line for line in output.splitlines() if line.startswith("DONE ")), None)
+        if line is None:
+            raise BenchError(f"{workload.load} failed:\n{output}")
+        done = json.loads(line.removeprefix("DONE "))
+        kinds = ("connect", "read", "write", "timeout", "status")
+        return Load(
+            requests=done["requests"],
+            seconds=done["micros"] / 1e6,
+            bytes=done["bytes"],
+            p50=done["p50"],
+            p99=done["p99"],
+            cpu=cpu,
+            errors={kind: done[kind] for kind in kinds if done[kind]},
+        )
 
     def _wrk_command(self, workload: Workload, port: int, seconds: int) -> list[str]:
         url = f"{workload.scheme}://localhost:{port}{workload.path}"
@@ -69,8 +86,36 @@ class Loads:
         command = [sys.executable, str(script), str(port), workload.path]
         return [*command, str(workload.connections), str(seconds)]
 
-    def _finish(self, command: list[str]) -> Load:
-        """Runs a generator to its end and reads the line that it ends with."""
+    def _h2load(self, workload: Workload, port: int, seconds: int) -> Load:
+        """Each connection has `streams` requests under way. A request that the end cuts is none."""
+        log = self._script.with_name("h2load.log")
+        log.unlink(missing_ok=True)
+        url = f"{workload.scheme}://localhost:{port}{workload.path}"
+        command = [program("h2load"), "-t", "1", "-c", str(workload.connections)]
+        command += ["-m", str(workload.streams), "-D", str(seconds), "--log-file", str(log), url]
+        output, cpu = self._finish(command)
+        counts = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", output)
+        traffic = re.search(r"\((\d+)\) total", output)
+        if counts is None or traffic is None:
+            raise BenchError(f"h2load failed:\n{output}")
+        succeeded, _, errored, timeout = map(int, counts.groups())
+        lines = [line.split() for line in log.read_text().splitlines()]
+        took = sorted(int(line[2]) for line in lines if len(line) == 3 and line[1] == "200")
+        wrong = sum(1 for line in lines if len(line) == 3 and line[1] != "200")
+        log.unlink()
+        errors = {"status": wrong, "read": errored, "timeout": timeout}
+        return Load(
+            requests=succeeded,
+            seconds=float(seconds),
+            bytes=int(traffic.group(1)),
+            p50=took[len(took) // 2] if took else 0,
+            p99=took[len(took) * 99 // 100] if took else 0,
+            cpu=cpu,
+            errors={kind: count for kind, count in errors.items() if count},
+        )
+
+    def _finish(self, command: list[str]) -> tuple[str, Cpu]:
+        """Runs a generator to its end; gives what it has written, and its CPU time."""
         popen = None
         try:
             with unstopped():
@@ -89,17 +134,6 @@ class Loads:
             if popen and popen.returncode is None:
                 popen.kill()
                 popen.wait()
-        line = next((line for line in output.splitlines() if line.startswith("DONE ")), None)
-        if popen.returncode != 0 or line is None:
+        if popen.returncode != 0:
             raise BenchError(f"{Path(command[0]).name} failed:\n{output}")
-        done = json.loads(line.removeprefix("DONE "))
-        kinds = ("connect", "read", "write", "timeout", "status")
-        return Load(
-            requests=done["requests"],
-            seconds=done["micros"] / 1e6,
-            bytes=done["bytes"],
-            p50=done["p50"],
-            p99=done["p99"],
-            cpu=Cpu(usage.ru_utime, usage.ru_stime),
-            errors={kind: done[kind] for kind in kinds if done[kind]},
-        )
+        return output, Cpu(usage.ru_utime, usage.ru_stime)

@@ -173,14 +173,14 @@ http {{
     proxy_busy_buffers_size 64k;
     upstream endpoint {{
         server 127.0.0.1:{at.endpoint};
-        keepalive 256;
+        keepalive 1024;
         keepalive_requests 1000000000;
     }}
     server {{
         listen 127.0.0.1:{self.ports["http"]} backlog=4096;{location}
     }}
     server {{
-        listen 127.0.0.1:{self.ports["https"]} ssl backlog=4096;
+        listen 127.0.0.1:{self.ports["https"]} ssl http2 backlog=4096;
         ssl_certificate {at.cert};
         ssl_certificate_key {at.key};
         ssl_protocols TLSv1.3;{location}
@@ -236,7 +236,7 @@ frontend http
 frontend https
     mode http
     {use}
-    bind 127.0.0.1:{self.ports["https"]} ssl crt {pair} ssl-min-ver TLSv1.3 backlog 4096{headers}
+    bind 127.0.0.1:{self.ports["https"]} ssl crt {pair} alpn h2,http/1.1 ssl-min-ver TLSv1.3 backlog 4096{headers}
     default_backend endpoint
 
 backend endpoint

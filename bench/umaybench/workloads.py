@@ -18,8 +18,10 @@ class Workload:
     connections: int
     # A new connection for every request.
     close: bool = False
-    # Which generator makes it: "wrk" or "handshakes".
+    # Which generator makes it: "wrk", "handshakes" or "h2load".
     load: str = "wrk"
+    # Requests under way on each connection.
+    streams: int = 1
     # What CPU time is divided by, for people.
     unit: str = "request"
 
@@ -33,6 +35,15 @@ _ALL = [
     Workload("h1-tls", "the same over TLS 1.3", "https", "/small", 64),
     Workload("h1-64k", "HTTP/1.1 keep-alive, answers of 64 KiB", "http", "/files/64k", 32),
     Workload("h1-tls-1m", "answers of 1 MiB over TLS 1.3", "https", "/files/1m", 16),
+    Workload(
+        "h2-tls",
+        "HTTP/2 over TLS 1.3, small answers, 32 streams on each connection",
+        "https",
+        "/small",
+        16,
+        load="h2load",
+        streams=32,
+    ),
     Workload(
         "tls-handshake",
         "a new TLS 1.3 connection for every request, full handshakes",

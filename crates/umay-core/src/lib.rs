@@ -6,6 +6,8 @@
 pub mod balance;
 pub mod config;
 pub mod detect;
+pub mod frames;
+pub mod grpc;
 pub mod headers;
 pub mod message;
 pub mod model;

@@ -23,14 +23,17 @@ pub enum Version {
     /// HTTP/1.1.
     #[default]
     Http11,
+    /// HTTP/2.
+    Http2,
 }
 
 impl Version {
-    /// The name used in logs and metrics: `http/1.0`, `http/1.1`.
+    /// The name used in logs and metrics: `http/1.0`, `http/1.1`, `http/2`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http10 => "http/1.0",
             Self::Http11 => "http/1.1",
+            Self::Http2 => "http/2",
         }
     }
 }

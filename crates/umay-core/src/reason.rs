@@ -84,6 +84,18 @@ reasons! {
     NoRoute = "no_route", Downstream, 404, "destination_not_found", "No route matches.";
     ClientGone = "client_gone", Downstream, 499, "http_request_error", "The client left before the answer was complete.";
     ClientStalled = "client_stalled", Downstream, 499, "http_request_error", "The client stopped taking the answer.";
+    // What wears out an HTTP/2 connection.
+    RapidReset = "rapid_reset", Downstream, 0, "http_protocol_error", "The client reset streams faster than anybody needs to.";
+    ProvokedReset = "provoked_reset", Downstream, 0, "http_protocol_error", "The client broke the protocol on stream after stream, to have them reset.";
+    TooManyStreams = "too_many_streams", Downstream, 0, "http_protocol_error", "The client kept opening streams beyond the cap.";
+    ContinuationFlood = "continuation_flood", Downstream, 0, "http_protocol_error", "The client sent a header block in too many frames.";
+    SettingsFlood = "settings_flood", Downstream, 0, "http_protocol_error", "The client sent too many SETTINGS frames.";
+    PingFlood = "ping_flood", Downstream, 0, "http_protocol_error", "The client sent too many PING frames.";
+    PriorityFlood = "priority_flood", Downstream, 0, "http_protocol_error", "The client sent too many PRIORITY or unknown frames.";
+    EmptyDataFlood = "empty_data_flood", Downstream, 0, "http_protocol_error", "The client sent too many DATA frames without data.";
+    WindowUpdateFlood = "window_update_flood", Downstream, 0, "http_protocol_error", "The client sent too many WINDOW_UPDATE frames.";
+    ConnectionBroken = "connection_broken", Downstream, 0, "http_protocol_error", "The client broke the rules of HTTP/2 for the connection as a whole.";
+    ConnectionUnresponsive = "connection_unresponsive", Downstream, 0, "connection_timeout", "The client answered no PING, or took no byte for too long.";
     // Detection, TLS and TCP, before there is a request.
     DetectTimeout = "detect_timeout", Downstream, 0, "connection_timeout", "The client sent too little to tell its protocol, and no route takes silent clients.";
     HandshakeTimeout = "handshake_timeout", Downstream, 0, "connection_timeout", "The TLS handshake with the client did not end in time.";
@@ -110,6 +122,10 @@ reasons! {
     UpstreamTlsBadCertificate = "upstream_tls_bad_certificate", Upstream, 502, "tls_certificate_error", "The endpoint's certificate could not be verified.";
     UpstreamTlsFailed = "upstream_tls_failed", Upstream, 502, "tls_protocol_error", "The TLS handshake with the endpoint failed.";
     UpstreamClosed = "upstream_closed", Upstream, 502, "connection_terminated", "The endpoint closed the connection before it answered.";
+    UpstreamReset = "upstream_reset", Upstream, 502, "connection_terminated", "The endpoint reset the stream before it answered.";
+    UpstreamRefusedStream = "upstream_refused_stream", Upstream, 503, "connection_limit_reached", "The endpoint did not take the stream, here and wherever else it was tried.";
+    UpstreamNoExtendedConnect = "upstream_no_extended_connect", Upstream, 502, "http_upgrade_failed", "The endpoint takes no WebSockets over HTTP/2.";
+    DeadlineExceeded = "deadline_exceeded", Upstream, 504, "http_response_timeout", "The deadline that the client set for the call has passed.";
     UpstreamMalformed = "upstream_malformed", Upstream, 502, "http_protocol_error", "The endpoint's answer breaks the HTTP grammar or could be read in two ways.";
     UpstreamHeadTooLarge = "upstream_head_too_large", Upstream, 502, "http_response_header_section_size", "The endpoint's response head is too large.";
     UpstreamTimeout = "upstream_timeout", Upstream, 504, "http_response_timeout", "The endpoint did not begin to answer in time.";

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use umay_core::headers::is_hop_by_hop;
-use umay_core::message::{FieldId, Fields, Framing};
+use umay_core::headers::may_be_trailer;
+use umay_core::message::{Fields, Framing};
 
 use crate::class::{self, TOKEN};
 use crate::{Malformed, fields};
@@ -276,35 +276,6 @@ fn extension(state: Extension, size: u64, byte: u8) -> Result<State, Malformed> 
         _ => return Err(Malformed::BadChunkExtension),
     };
     Ok(State::Extension(next, size))
-}
-
-/// False for fields that steer framing, routing, authentication or the reading of the body, and for
-/// those of one connection.
-fn may_be_trailer(name: &[u8]) -> bool {
-    let id = FieldId::of(name);
-    let steers = matches!(
-        id,
-        FieldId::Authorization
-            | FieldId::ContentLength
-            | FieldId::ContentType
-            | FieldId::Cookie
-            | FieldId::Expect
-            | FieldId::Forwarded
-            | FieldId::Host
-            | FieldId::ProxyAuthenticate
-            | FieldId::ProxyAuthorization
-            | FieldId::SetCookie
-            | FieldId::Trailer
-            | FieldId::XForwardedFor
-            | FieldId::XForwardedHost
-            | FieldId::XForwardedProto
-            | FieldId::XRealIp
-            | FieldId::XRequestId
-    );
-    let about_content = name
-        .get(..8)
-        .is_some_and(|start| start.eq_ignore_ascii_case(b"content-"));
-    !steers && !about_content && !is_hop_by_hop(id)
 }
 
 fn clamp(left: u64, here: usize) -> usize {

@@ -29,7 +29,8 @@ impl Facts {
     /// Whether the sender keeps the connection (RFC 9112 section 9.3).
     pub(crate) fn persists(&self, version: Version) -> bool {
         match version {
-            Version::Http11 => !self.close,
+            // The codec reads no other version.
+            Version::Http11 | Version::Http2 => !self.close,
             Version::Http10 => self.keep_alive && !self.close,
         }
     }

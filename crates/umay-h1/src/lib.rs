@@ -19,7 +19,7 @@ pub mod write;
 pub use decoder::{Decoded, Decoder, MAX_EXTENSION, MAX_EXTENSIONS, MAX_TRAILER};
 pub use encoder::{Encoder, Frame};
 pub use malformed::Malformed;
-pub use request::parse_request;
+pub use request::{is_authority, parse_request};
 pub use response::parse_response;
 pub use scan::{Limits, Scan};
 pub use write::{end, field, framing_field, phrase, request_line, status_line};

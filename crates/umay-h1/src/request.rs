@@ -227,7 +227,7 @@ fn agree(
 
 /// A host with an optional port (RFC 3986 section 3.2.2), without user information. An IPv6 address
 /// stands in brackets and has no zone.
-fn is_authority(authority: &[u8]) -> bool {
+pub fn is_authority(authority: &[u8]) -> bool {
     let (host, port) = if let Some(rest) = authority.strip_prefix(b"[") {
         let Some(close) = memchr(b']', rest) else {
             return false;

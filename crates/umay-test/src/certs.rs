@@ -164,12 +164,18 @@ impl Certs {
 
     /// What a server of this certificate needs.
     pub fn server(&self, pair: &Pair) -> Arc<ServerConfig> {
-        let config = ServerConfig::builder_with_provider(provider())
+        self.server_with(pair, &[])
+    }
+
+    /// The same with application protocols (ALPN).
+    pub fn server_with(&self, pair: &Pair, alpn: &[&str]) -> Arc<ServerConfig> {
+        let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(pair.chain(), pair.private_key())
             .unwrap();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)
     }
 

@@ -310,6 +310,11 @@ impl Conn {
         }
     }
 
+    /// How the peer ended, if it has and that was read.
+    pub fn end(&self) -> Option<End> {
+        self.end
+    }
+
     /// Ends the sending side: `close_notify` under TLS, then FIN.
     pub fn half_close(&mut self) -> io::Result<()> {
         match &mut self.stream {

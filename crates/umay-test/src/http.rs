@@ -139,13 +139,13 @@ pub fn response(bytes: &[u8], method: &str, eof: bool) -> Read {
 }
 
 #[derive(Clone, Copy)]
-enum Framing {
+pub(crate) enum Framing {
     None,
     Length(usize),
     Chunked,
 }
 
-fn head(bytes: &[u8]) -> Result<Option<(Message, usize)>, String> {
+pub(crate) fn head(bytes: &[u8]) -> Result<Option<(Message, usize)>, String> {
     let Some(end) = find(bytes, b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -192,7 +192,7 @@ fn is_token(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-fn framing(message: &Message) -> Result<Framing, String> {
+pub(crate) fn framing(message: &Message) -> Result<Framing, String> {
     let coding = message.all("transfer-encoding");
     let length = message.all("content-length");
     match (&coding[..], &length[..]) {

@@ -16,7 +16,10 @@
 
 mod certs;
 mod conn;
+pub mod exchange;
+pub mod frames;
 pub mod http;
+pub mod http2;
 pub mod programs;
 mod proxy;
 mod server;
@@ -35,6 +38,7 @@ pub use tools::{
 /// The smallest request.
 pub const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
+pub use ::h2;
 pub use rustix::process::Signal;
 pub use rustls;
 pub use serde_json::{Value, json};

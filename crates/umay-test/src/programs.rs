@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::{env, fs, thread};
 
+use crate::Pair;
 use crate::tools::{TempDir, eventually, unique_address};
 
 /// Where a program is.
@@ -105,6 +106,12 @@ impl Drop for Program {
 /// nginx with these directives in its `server` block, and `files` below its root.
 #[track_caller]
 pub fn nginx(server: &str, files: &[(&str, &[u8])]) -> Program {
+    nginx_that_listens("", server, files)
+}
+
+/// The same with options for its `listen`: `ssl http2`.
+#[track_caller]
+pub fn nginx_that_listens(options: &str, server: &str, files: &[(&str, &[u8])]) -> Program {
     let (dir, addr) = (TempDir::new(), unique_address());
     for (name, content) in files {
         dir.write(&format!("root/{name}"), content);
@@ -119,13 +126,107 @@ pub fn nginx(server: &str, files: &[(&str, &[u8])]) -> Program {
                  client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
                  uwsgi_temp_path uwsgi; scgi_temp_path scgi;
                  client_max_body_size 0;
-                 server {{ listen {addr}; root root; {server} }}
+                 server {{ listen {addr} {options}; root root; {server} }}
              }}"
         ),
     );
     let prefix = dir.path().to_str().unwrap().to_owned();
     let args = ["-p", &prefix, "-c", "nginx.conf", "-e", "stderr"];
     Program::start("nginx", &args, addr, dir)
+}
+
+/// nghttpd with these options, in the clear or with a certificate, and `files` below its root.
+#[track_caller]
+pub fn nghttpd(tls: Option<&Pair>, options: &[&str], files: &[(&str, &[u8])]) -> Program {
+    let (dir, addr) = (TempDir::new(), unique_address());
+    dir.write("root/.keep", "");
+    for (name, content) in files {
+        dir.write(&format!("root/{name}"), content);
+    }
+    let (ip, port) = (addr.ip().to_string(), addr.port().to_string());
+    let mut args = vec!["--htdocs=root", "--address", &ip];
+    args.extend(options);
+    match tls {
+        None => args.extend(["--no-tls", &*port]),
+        Some(pair) => args.extend([
+            &*port,
+            pair.key.to_str().unwrap(),
+            pair.cert.to_str().unwrap(),
+        ]),
+    }
+    Program::start("nghttpd", &args, addr, dir)
+}
+
+/// Runs a script of `crates/umay/tests/python` to its end; gives what it printed.
+///
+/// # Panics
+/// If it fails.
+#[track_caller]
+pub fn python(script: &str, args: &[&str]) -> String {
+    let (interpreter, script) = scripted(script);
+    let args = [&[script.as_str()], args].concat();
+    let output = run(&interpreter, args, b"");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}: {error}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Starts a script of the same place that listens on the address that it is given.
+#[track_caller]
+pub fn python_endpoint(script: &str) -> Program {
+    let (interpreter, script) = scripted(script);
+    let addr = unique_address();
+    let args = [script.as_str(), &addr.to_string()];
+    Program::start(&interpreter, &args, addr, TempDir::new())
+}
+
+/// The interpreter that has what the scripts need, and where a script is.
+#[track_caller]
+fn scripted(script: &str) -> (String, String) {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let interpreter = root.join("target/python/bin/python");
+    assert!(
+        interpreter.is_file(),
+        "{} is not there; `make python` makes it",
+        interpreter.display()
+    );
+    let script = root.join("crates/umay/tests/python").join(script);
+    let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+    (text(interpreter), text(script))
+}
+
+/// A browser without a window that shows a page, whoever has issued its certificate. Killed when
+/// dropped.
+#[track_caller]
+pub fn browse(url: &str) -> Browser {
+    let dir = TempDir::new();
+    let child = Command::new(find("chromium"))
+        .args(["--headless=new", "--no-sandbox", "--disable-gpu"])
+        .args(["--disable-dev-shm-usage", "--disable-background-networking"])
+        .args(["--no-first-run", "--ignore-certificate-errors"])
+        .args(["--no-proxy-server", "--remote-debugging-port=0"])
+        .arg(format!("--user-data-dir={}", dir.path().display()))
+        .arg(url)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(dir.path().join("stderr")).unwrap())
+        .spawn()
+        .unwrap();
+    Browser { child, _dir: dir }
+}
+
+/// A browser.
+#[derive(Debug)]
+pub struct Browser {
+    child: Child,
+    _dir: TempDir,
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
 }
 
 /// A mosquitto that lets everybody in.

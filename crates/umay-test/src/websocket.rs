@@ -20,6 +20,11 @@ pub fn connect<S: Read + Write>(
     })
 }
 
+/// What a server answers to the `Sec-WebSocket-Key` of a client.
+pub fn accept_key(key: &str) -> String {
+    tungstenite::handshake::derive_accept_key(key.as_bytes())
+}
+
 /// Shakes hands as a server.
 pub fn accept<S: Read + Write>(conn: S) -> io::Result<WebSocket<S>> {
     tungstenite::accept(conn).map_err(|error| io::Error::other(error.to_string()))

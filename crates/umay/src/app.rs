@@ -134,6 +134,7 @@ impl App {
                     .collect(),
                 timeouts: model.timeouts.clone(),
                 limits: model.limits.clone(),
+                http2: model.http2.clone(),
                 most,
                 phase: phase.subscribe(),
                 started,

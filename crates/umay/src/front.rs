@@ -17,7 +17,8 @@ use crate::conn::{Conn, Deadline, Io, Plain, prepare, until};
 use crate::detect::{Found, GRACE, detect};
 use crate::http::Http;
 use crate::site::Client;
-use crate::tcp::{Story, Stream, Tcp};
+use crate::story::Story;
+use crate::tcp::{Stream, Tcp};
 use crate::tls::{self, Choice, PeerFacts, ServerTls};
 use crate::upstream::Upstreams;
 use crate::worker::Worker;
@@ -85,6 +86,7 @@ impl Front {
             .as_ref()
             .and_then(|tls| tls.alpn.as_deref());
         let found = match spoken {
+            Some(b"h2") => Found::Spoken(Verdict::Http2),
             Some(b"http/1.1" | b"http/1.0") => Found::Spoken(Verdict::Http1),
             _ if table.only_stream() => Found::Spoken(Verdict::Opaque),
             _ => self.detect(&mut arrival).await,
@@ -115,7 +117,7 @@ impl Front {
         let (proto, protocol) = match found {
             Found::Gone => return conn.close(&deadline).await,
             Found::Spoken(Verdict::Http2) if client.site.table.serves_http() => {
-                return self.http2(&client, conn, &deadline).await;
+                return Box::pin(self.http.multiplexed(client, conn, deadline)).await;
             }
             Found::Spoken(Verdict::Mqtt) => ("mqtt", Protocol::Mqtt),
             Found::Spoken(_) | Found::Silent | Found::Stalled => ("tcp", Protocol::Tcp),
@@ -139,17 +141,6 @@ impl Front {
 
     fn refuse(&self, client: &Client, proto: &'static str, reason: Reason, detail: &str) {
         Story::of(proto).tell(&self.worker, client, reason, detail);
-    }
-
-    /// HTTP/2 with prior knowledge: says in its own words that it is to come back with HTTP/1.1.
-    async fn http2(&self, client: &Client, conn: Conn, deadline: &Deadline) {
-        const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-        // RFC 9113 sections 6.8 and 7: GOAWAY, last stream 0, HTTP_1_1_REQUIRED.
-        const GOAWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0d];
-        let answer = [&SETTINGS[..], &GOAWAY[..]].concat();
-        let detail = "HTTP/2 is not served here yet";
-        self.refuse(client, "http/2", Reason::VersionUnsupported, detail);
-        self.last_words(conn, &answer, deadline).await;
     }
 
     /// Opens TLS, or passes it through. `None` if the connection is over.

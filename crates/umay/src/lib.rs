@@ -13,6 +13,7 @@ pub mod listener;
 pub mod refusal;
 mod side;
 pub mod site;
+pub mod story;
 pub mod tcp;
 pub mod telemetry;
 pub mod tls;

@@ -65,7 +65,7 @@ impl Site {
     ) -> Result<Arc<Self>, Vec<TlsProblem>> {
         let table = Table::for_listener(model, &listener.name);
         let alpn: &[&[u8]] = if table.serves_http() {
-            &[b"http/1.1", b"http/1.0"]
+            &[b"h2", b"http/1.1", b"http/1.0"]
         } else {
             &[]
         };

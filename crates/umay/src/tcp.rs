@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
-use umay_core::model::Scheme;
 use umay_core::reason::Reason;
 
 use crate::conn::{Conn, Deadline};
 use crate::site::{Client, Route};
+use crate::story::Story;
 use crate::telemetry::access;
-use crate::tunnel::{self, Ended};
-use crate::upstream::{Attempts, Upstreams};
+use crate::tunnel;
+use crate::upstream::{Attempts, Cargo, Opened, Upstreams};
 use crate::worker::Worker;
 
 /// What one worker needs to serve raw streams.
@@ -57,9 +57,7 @@ impl Tcp {
         };
         // Connections of streams are not pooled.
         let mut attempts = Attempts::new(true);
-        let opened = share
-            .open(Scheme::serves_tcp, false, &mut attempts, deadline)
-            .await;
+        let opened = share.open(Cargo::Bytes, &mut attempts, deadline).await;
         let upstream = share.upstream();
         let endpoint = attempts
             .place
@@ -71,7 +69,10 @@ impl Tcp {
             ..access::Attempts::default()
         };
         let (mut link, lease) = match opened {
-            Ok(opened) => opened,
+            Ok((Opened::Link(link), lease)) => (link, lease),
+            Ok((Opened::Ticket(_), _)) => {
+                return story.tell(&self.worker, client, Reason::Internal, "");
+            }
             Err(failure) => {
                 story.tell(&self.worker, client, failure.reason, &failure.detail);
                 return conn.close(deadline).await;
@@ -90,55 +91,5 @@ impl Tcp {
             drop(lease);
         }
         story.log(&self.worker, client);
-    }
-}
-
-/// What is remembered of a stream until it is over.
-#[derive(Debug, Default)]
-pub struct Story<'a> {
-    proto: &'static str,
-    route: Option<&'a Route>,
-    ended: Ended,
-    attempts: access::Attempts<'a>,
-}
-
-impl Story<'_> {
-    /// The story of a stream that speaks this, as far as is known.
-    pub fn of(proto: &'static str) -> Self {
-        Self {
-            proto,
-            ..Self::default()
-        }
-    }
-
-    /// Counts and logs a stream that was refused.
-    pub fn tell(mut self, worker: &Worker, client: &Client, reason: Reason, detail: &str) {
-        self.ended.reason = Some(reason);
-        detail.clone_into(&mut self.ended.detail);
-        self.log(worker, client);
-    }
-
-    fn log(&self, worker: &Worker, client: &Client) {
-        let reason = self.ended.reason;
-        let duration = client.accepted.elapsed();
-        worker.metrics.tcp.closed(reason, duration);
-        if reason.is_some() {
-            worker.metrics.refusals.count(reason);
-        }
-        if !worker.access.is_on() {
-            return;
-        }
-        worker.access.tcp(&access::TcpEntry {
-            downstream: client.downstream(client.peer.ip().to_canonical()),
-            proto: self.proto,
-            alpn: client.tls.as_ref().and_then(|tls| tls.alpn.as_deref()),
-            route: self.route.map(|route| &*route.model.name),
-            reason,
-            detail: &self.ended.detail,
-            bytes_in: self.ended.bytes_in,
-            bytes_out: self.ended.bytes_out,
-            duration,
-            attempts: self.attempts,
-        });
     }
 }

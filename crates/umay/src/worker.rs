@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use umay_core::model::{Limits, Timeouts};
+use umay_core::model::{Http2, Limits, Timeouts};
 
 use crate::conn::{Buffers, DEFAULT_SIZE, Timers};
 use crate::drain::Drain;
@@ -32,6 +32,8 @@ pub struct Worker {
     pub timeouts: Timeouts,
     /// Caps, by configuration.
     pub limits: Limits,
+    /// How HTTP/2 is spoken.
+    pub http2: Http2,
     random: Cell<u64>,
 }
 
@@ -43,6 +45,7 @@ impl Worker {
         access: AccessLog,
         timeouts: Timeouts,
         limits: Limits,
+        http2: Http2,
     ) -> Rc<Self> {
         // A head must fit into a buffer whole, with room to see that it does not.
         let size = DEFAULT_SIZE.max(limits.head.saturating_add(1024));
@@ -55,6 +58,7 @@ impl Worker {
             drain: Rc::default(),
             timeouts,
             limits,
+            http2,
             random: Cell::new(RandomState::new().hash_one(index)),
         })
     }

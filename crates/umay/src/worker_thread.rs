@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval};
-use umay_core::model::{Limits, Timeouts};
+use umay_core::model::{Http2, Limits, Timeouts};
 
 use crate::conn::TICK;
 use crate::drain::Phase;
@@ -41,6 +41,8 @@ pub struct Setup {
     pub timeouts: Timeouts,
     /// Caps.
     pub limits: Limits,
+    /// How HTTP/2 is spoken.
+    pub http2: Http2,
     /// Connections that the process may have open.
     pub most: usize,
     /// The process's phase.
@@ -80,6 +82,7 @@ async fn live(mut setup: Setup) -> io::Result<()> {
         setup.access.take().unwrap_or_else(AccessLog::off),
         setup.timeouts,
         setup.limits,
+        setup.http2,
     );
     let upstreams = Rc::new(Upstreams::new(&setup.upstreams, &worker, setup.workers));
     let front = Front::new(&worker, &upstreams);

@@ -304,20 +304,3 @@ fn tls_on_a_port_without_a_certificate_is_refused_with_an_alert() {
     umay.wait_reason("tls_not_configured");
     assert_eq!(endpoint.connections(), 0);
 }
-
-#[test]
-fn http_2_with_prior_knowledge_is_told_to_use_http_1_1() {
-    let endpoint = Server::ok("hi");
-    let umay = umay!(
-        "listen = \"127.0.0.1:0\"\nto = \"http://{}\"\n",
-        endpoint.addr()
-    );
-    let mut conn = umay.connect();
-    conn.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
-        .unwrap();
-    let (bytes, _) = conn.read_to_end().unwrap();
-    // GOAWAY with HTTP_1_1_REQUIRED (RFC 9113 section 7).
-    assert_eq!(bytes.last(), Some(&0x0d), "{bytes:?}");
-    assert_eq!(umay.wait_reason("version_unsupported")["proto"], "http/2");
-    assert_eq!(endpoint.connections(), 0);
-}

@@ -21,6 +21,7 @@ const FLOORS: &[&[&str]] = &[
     &["side", "listener"],
     &["front"],
     &["http", "tcp"],
+    &["story"],
     &["detect", "upstream", "tunnel"],
     &["site"],
     &["tls", "worker", "refusal"],

@@ -111,9 +111,7 @@ impl Subscriber {
     }
 
     fn line(&self) -> String {
-        self.1
-            .recv_timeout(Duration::from_secs(20))
-            .expect("a line of mosquitto_sub")
+        self.1.recv_timeout(Duration::from_secs(20)).unwrap()
     }
 
     /// The next message.

@@ -35,7 +35,7 @@ keys! {
     "cert": "file or list", "none", "\"cert.pem\"", "Certificate chain (PEM, leaf first) for TLS on `listen`. Which one a client gets follows from the names inside.";
     "key": "file or list", "none", "\"key.pem\"", "The keys of `cert`, in the same order (PKCS#8, PKCS#1 or SEC1; may be the same file).";
     "certs": "list", "none", "[\"/etc/umay/certs\"]", "More certificates: directories with pairs in them, or tables with `cert` and `key`.";
-    "to": "endpoints or upstream", "none", "[\"127.0.0.1:3000\", \"127.0.0.1:3001\"]", "Where everything goes that no route takes. The shortest way to write a route; its name is `default`. An endpoint is `host:port` (spoken to in the protocol that was detected), or `http://`, `https://`, `tcp://` or `tls://`.";
+    "to": "endpoints or upstream", "none", "[\"127.0.0.1:3000\", \"127.0.0.1:3001\"]", "Where everything goes that no route takes. The shortest way to write a route; its name is `default`. An endpoint is `host:port` (spoken to in the protocol that was detected), or `http://`, `https://` (HTTP/1.1, or HTTP/2 if the endpoint prefers it), `h2c://`, `h2://`, `tcp://` or `tls://`.";
     "balance": "word", "\"random_of_two\"", "\"least_connections\"", "How an endpoint of `to` is picked: `round_robin`, `least_connections`, `random_of_two` (the less busy of two chosen at random).";
     "workers": "number", "one per core", "2", "Worker threads.";
     "admin.bind": "address or \"off\"", "\"127.0.0.1:9901\"", "\"off\"", "Where `/metrics`, `/livez`, `/readyz`, `/status` and a page for people are served.";
@@ -58,7 +58,17 @@ keys! {
     "limits.target": "size", "\"8KiB\"", "\"4KiB\"", "Bytes of a request's target.";
     "limits.body": "size", "none", "\"10MiB\"", "Bytes of a request's body.";
     "limits.connections": "number", "45 % of the limit on open files", "10000", "Client connections in all.";
-    "limits.pool": "number", "128", "32", "Idle connections kept per endpoint, by the whole process.";
+    "limits.pool": "number", "1024", "128", "Idle connections kept per endpoint, by the whole process.";
+    "http2.max_streams": "number", "100", "250", "Streams that a client may have open on one connection, and that go over one connection to an endpoint.";
+    "http2.stream_window": "size", "\"256KiB\"", "\"64KiB\"", "Bytes of a body that may come before they are passed on, per stream (flow control).";
+    "http2.connection_window": "size", "\"1MiB\"", "\"4MiB\"", "The same for all streams of a client's connection, at least: it grows with the requests whose body has not come yet, to `stream_window` for each, so that uploads which an endpoint does not take do not stop others. Towards endpoints it is `max_streams` times `stream_window`, so that clients who read slowly do not stop others.";
+    "http2.max_frame": "size", "\"16KiB\"", "\"64KiB\"", "Bytes of a frame's payload.";
+    "http2.idle": "duration", "\"180s\"", "\"60s\"", "A client's HTTP/2 connection without a stream.";
+    "http2.ping_interval": "duration", "\"30s\"", "\"10s\"", "A connection with streams on which nothing has come for so long is asked for a sign of life (PING).";
+    "http2.ping_timeout": "duration", "\"10s\"", "\"5s\"", "How long the sign of life may take before the connection is given up.";
+    "http2.max_resets": "number", "200", "1000", "Streams that a client may reset in ten seconds (rapid reset), and, counted apart, make Umay reset.";
+    "http2.max_pings": "number", "100", "1000", "PING frames that a client may send in ten seconds, besides one per frame of payload.";
+    "http2.max_continuations": "number", "8", "16", "CONTINUATION frames of one header block.";
     "listener.name": "text", "its address", "\"public\"", "Its name, for routes, logs and metrics.";
     "listener.listen": "address", "required", "\"0.0.0.0:443\"", "Where it listens.";
     "listener.cert": "file or list", "none", "\"cert.pem\"", "As `cert` above, for this listener.";

@@ -12,6 +12,7 @@ mod problem;
 mod routes;
 mod scalar;
 mod section;
+mod settings;
 mod tree;
 mod upstreams;
 
@@ -24,7 +25,7 @@ use std::path::PathBuf;
 pub use keys::{KEYS, Key, reference_markdown};
 pub use problem::{Place, Problem, Severity, render, to_json};
 
-use crate::model::{AccessLog, Limits, Log, Model, Timeouts};
+use crate::model::{AccessLog, Log, Model};
 use section::{Reader, Section};
 
 /// Where a configuration comes from. Later ones win: file, environment, flags.
@@ -97,8 +98,9 @@ fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
     });
     let admin = admin(reader, &mut top);
     let log = log(reader, &mut top);
-    let timeouts = timeouts(reader, &mut top);
-    let limits = limits(reader, &mut top);
+    let timeouts = settings::timeouts(reader, &mut top);
+    let limits = settings::limits(reader, &mut top);
+    let http2 = settings::http2(reader, &mut top);
     let listeners = listeners::read(reader, &mut top);
     let mut upstreams = upstreams::read(reader, &mut top);
     let routes = routes::read(reader, &mut top, &listeners, &mut upstreams);
@@ -109,6 +111,7 @@ fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
         log,
         timeouts,
         limits,
+        http2,
         listeners,
         routes,
         upstreams,
@@ -163,75 +166,4 @@ fn log(reader: &mut Reader, top: &mut Section<'_>) -> Log {
     }
     section.finish(reader);
     log
-}
-
-fn timeouts(reader: &mut Reader, top: &mut Section<'_>) -> Timeouts {
-    let mut timeouts = Timeouts::default();
-    let Some(mut section) = top.section(reader, "timeouts") else {
-        return timeouts;
-    };
-    for (key, value, may_be_zero) in [
-        ("handshake", &mut timeouts.handshake, false),
-        ("header", &mut timeouts.header, false),
-        ("body", &mut timeouts.body, false),
-        ("send", &mut timeouts.send, false),
-        ("keep_alive", &mut timeouts.keep_alive, false),
-        ("connect", &mut timeouts.connect, false),
-        ("first_byte", &mut timeouts.first_byte, false),
-        ("tunnel", &mut timeouts.tunnel, false),
-        ("drain", &mut timeouts.drain, true),
-        ("drain_delay", &mut timeouts.drain_delay, true),
-        ("detect", &mut timeouts.detect, false),
-        ("upstream_idle", &mut timeouts.upstream_idle, false),
-    ] {
-        let Some(node) = section.take(key) else {
-            continue;
-        };
-        let Some(read) = reader.duration(node) else {
-            continue;
-        };
-        if read.is_zero() && !may_be_zero {
-            reader.error(node, format!("`timeouts.{key}` cannot be zero"), "");
-        }
-        *value = read;
-    }
-    section.finish(reader);
-    timeouts
-}
-
-fn limits(reader: &mut Reader, top: &mut Section<'_>) -> Limits {
-    let mut limits = Limits::default();
-    let Some(mut section) = top.section(reader, "limits") else {
-        return limits;
-    };
-    const KIB: u64 = 1024;
-    type Read = fn(&mut Reader, &tree::Node, u64, u64) -> Option<u64>;
-    for (key, value, read, least, most) in [
-        (
-            "head",
-            &mut limits.head,
-            Reader::size as Read,
-            KIB,
-            KIB * KIB,
-        ),
-        ("fields", &mut limits.fields, Reader::number, 1, 10_000),
-        ("target", &mut limits.target, Reader::size, 64, KIB * KIB),
-        ("pool", &mut limits.pool, Reader::number, 0, 1_000_000),
-    ] {
-        let size = section
-            .take(key)
-            .and_then(|node| read(reader, node, least, most));
-        if let Some(size) = size.and_then(|size| usize::try_from(size).ok()) {
-            *value = size;
-        }
-    }
-    limits.body = section
-        .take("body")
-        .and_then(|node| reader.size(node, 0, u64::MAX));
-    limits.connections = section.take("connections").and_then(|node| {
-        let count = reader.number(node, 1, 100_000_000)?;
-        usize::try_from(count).ok()
-    });
-    section.finish(reader);
-    limits
 }

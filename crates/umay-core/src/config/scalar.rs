@@ -121,23 +121,22 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
         Some(("https", rest)) => (Scheme::Https, Some(443), rest),
         Some(("tcp", rest)) => (Scheme::Tcp, None, rest),
         Some(("tls", rest)) => (Scheme::Tls, None, rest),
-        Some((scheme @ ("h2" | "h2c"), _)) => {
-            return Err(format!(
-                "`{scheme}://`: HTTP/2 to endpoints is not there yet; use http:// or https://"
-            ));
-        }
-        Some((scheme @ ("ws" | "wss" | "mqtt" | "mqtts"), _)) => {
+        Some(("h2c", rest)) => (Scheme::H2c, Some(80), rest),
+        Some(("h2", rest)) => (Scheme::H2, Some(443), rest),
+        Some((scheme @ ("ws" | "wss" | "mqtt" | "mqtts" | "grpc" | "grpcs"), _)) => {
             let ours = match scheme {
                 "ws" => "http",
                 "wss" => "https",
                 "mqtt" => "tcp",
+                "grpc" => "h2c",
+                "grpcs" => "h2",
                 _ => "tls",
             };
             return Err(format!("`{scheme}://` goes over `{ours}://`; write that"));
         }
         Some((scheme, _)) => {
             return Err(format!(
-                "`{scheme}://` is no way to speak to an endpoint; there are http://, https://, tcp:// and tls://"
+                "`{scheme}://` is no way to speak to an endpoint; there are http://, https://, h2c://, h2://, tcp:// and tls://"
             ));
         }
     };

@@ -279,6 +279,11 @@ impl<'a> Section<'a> {
         Self::open(reader, node, &path)
     }
 
+    /// How people name a key of it.
+    pub(super) fn path_of(&self, key: &str) -> String {
+        format!("{}{key}", self.path)
+    }
+
     /// All entries, for tables whose keys are names.
     pub(super) fn entries(&self) -> &'a Table {
         self.table

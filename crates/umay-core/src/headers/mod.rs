@@ -34,6 +34,35 @@ pub fn is_hop_by_hop(id: FieldId) -> bool {
     )
 }
 
+/// False for fields that must not be trailers (RFC 9110 section 6.5.1): those that steer framing, routing, authentication or the reading of the body, and for
+/// those of one connection.
+pub fn may_be_trailer(name: &[u8]) -> bool {
+    let id = FieldId::of(name);
+    let steers = matches!(
+        id,
+        FieldId::Authorization
+            | FieldId::ContentLength
+            | FieldId::ContentType
+            | FieldId::Cookie
+            | FieldId::Expect
+            | FieldId::Forwarded
+            | FieldId::Host
+            | FieldId::ProxyAuthenticate
+            | FieldId::ProxyAuthorization
+            | FieldId::SetCookie
+            | FieldId::Trailer
+            | FieldId::XForwardedFor
+            | FieldId::XForwardedHost
+            | FieldId::XForwardedProto
+            | FieldId::XRealIp
+            | FieldId::XRequestId
+    );
+    let about_content = name
+        .get(..8)
+        .is_some_and(|start| start.eq_ignore_ascii_case(b"content-"));
+    !steers && !about_content && !is_hop_by_hop(id)
+}
+
 /// The fields that a message's `Connection` names, which end at this connection too.
 ///
 /// A sender can name any field there, also one that Umay or the endpoint relies on. So this is to

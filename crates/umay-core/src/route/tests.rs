@@ -39,6 +39,7 @@ fn model(routes: Vec<Route>) -> Model {
         },
         timeouts: Timeouts::default(),
         limits: Limits::default(),
+        http2: crate::model::Http2::default(),
         listeners: BTreeMap::new(),
         routes,
         upstreams: upstreams.into_iter().map(upstream).collect(),

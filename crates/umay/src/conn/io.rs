@@ -1,5 +1,5 @@
-//! What a connection is read from and written to: a socket, or TLS over one. Nothing above this
-//! room knows the difference.
+//! What a connection is read from and written to: a socket, TLS over one, or one stream of an HTTP/2
+//! connection. Hardly anything above this room knows the difference.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,15 +10,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-use super::buffer::Buffer;
+use umay_core::message::Fields;
 
-/// A socket, or TLS over one.
+use super::buffer::Buffer;
+use super::stream::Stream;
+
+/// A socket, TLS over one, or a stream of HTTP/2.
 #[derive(Debug)]
 pub enum Io {
     /// A socket.
     Plain(Plain),
     /// TLS; boxed, for its state is a hundred times that of a socket.
     Tls(Box<TlsStream<Plain>>),
+    /// A stream of HTTP/2.
+    Stream(Box<Stream>),
 }
 
 /// A socket. Bytes that were looked at before TLS began are read again from here.
@@ -58,9 +63,10 @@ impl Plain {
 impl Io {
     /// Ready when a read would not wait: bytes, the end or an error are there. Under TLS what is
     /// there may turn out to be no byte of the stream.
-    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(plain) => plain.poll_readable(cx),
+            Self::Stream(stream) => stream.poll_readable(cx),
             Self::Tls(tls) => {
                 let (plain, wants_read) = match &**tls {
                     TlsStream::Client(tls) => (tls.get_ref().0, tls.get_ref().1.wants_read()),
@@ -78,11 +84,25 @@ impl Io {
     /// Reads into `buf`; 0 is the end.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(buf);
-        ready!(match self {
-            Self::Plain(plain) => Pin::new(plain).poll_read(cx, &mut buf),
-            Self::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, &mut buf),
-        })?;
+        ready!(self.poll_read_into(cx, &mut buf))?;
         Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    /// The same, into what may not be initialised.
+    pub fn poll_read_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(plain) => Pin::new(plain).poll_read(cx, buf),
+            Self::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, buf),
+            Self::Stream(stream) => {
+                let count = ready!(stream.poll_read(cx, buf.initialize_unfilled()))?;
+                buf.advance(count);
+                Poll::Ready(Ok(()))
+            }
+        }
     }
 
     /// Writes some of the slices.
@@ -95,6 +115,7 @@ impl Io {
             (Self::Plain(plain), [one]) => Pin::new(&mut plain.stream).poll_write(cx, one),
             (Self::Plain(plain), many) => Pin::new(&mut plain.stream).poll_write_vectored(cx, many),
             (Self::Tls(tls), slices) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
+            (Self::Stream(stream), slices) => stream.poll_write(cx, slices),
         }
     }
 
@@ -103,6 +124,21 @@ impl Io {
         match self {
             Self::Plain(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
+            Self::Stream(stream) => stream.poll_flush(cx),
+        }
+    }
+
+    /// Sends what is held back because a body is at its end; where the end is marked by the
+    /// protocol below, with that mark and the body's trailers.
+    pub fn poll_finish(
+        &mut self,
+        cx: &mut Context<'_>,
+        trailers: Option<&Fields>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
+            Self::Stream(stream) => stream.poll_finish(cx, trailers),
         }
     }
 
@@ -111,14 +147,46 @@ impl Io {
         match self {
             Self::Plain(plain) => Pin::new(&mut plain.stream).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
+            Self::Stream(stream) => stream.poll_finish(cx, None),
         }
     }
 
-    /// The socket below.
-    pub fn socket(&self) -> &TcpStream {
+    /// The socket below, if there is one of its own.
+    pub fn socket(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(plain) => &plain.stream,
-            Self::Tls(tls) => &tls.get_ref().0.stream,
+            Self::Plain(plain) => Some(&plain.stream),
+            Self::Tls(tls) => Some(&tls.get_ref().0.stream),
+            Self::Stream(_) => None,
+        }
+    }
+
+    /// The stream, if it is one.
+    pub fn stream(&self) -> Option<&Stream> {
+        match self {
+            Self::Stream(stream) => Some(stream),
+            Self::Plain(_) | Self::Tls(_) => None,
+        }
+    }
+
+    /// The same, to send on.
+    pub fn stream_mut(&mut self) -> Option<&mut Stream> {
+        match self {
+            Self::Stream(stream) => Some(stream),
+            Self::Plain(_) | Self::Tls(_) => None,
+        }
+    }
+
+    /// True if a stream has sent something since this was last asked. What a socket takes is told by
+    /// its writes.
+    pub fn take_moved(&mut self) -> bool {
+        self.stream_mut().is_some_and(Stream::take_moved)
+    }
+
+    /// The application protocol that TLS has agreed on.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tls(tls) => tls.get_ref().1.alpn_protocol(),
+            Self::Plain(_) | Self::Stream(_) => None,
         }
     }
 

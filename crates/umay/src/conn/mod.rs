@@ -1,12 +1,21 @@
-//! Connections: a socket or TLS over one, what was read ahead from it, and its deadline.
+//! Connections: a socket, TLS over one or a stream of HTTP/2, what was read ahead from it, and its
+//! deadline.
 
 mod buffer;
 mod io;
+mod ledger;
+mod pulse;
+mod stream;
 mod timer;
+mod watched;
 
 pub use buffer::{Buffer, Buffers, DEFAULT_SIZE};
 pub use io::{Io, Plain};
+pub use ledger::Silent;
+pub use pulse::Pulse;
+pub use stream::{Answered, Reset, Stream};
 pub use timer::{Deadline, Millis, NEVER, TICK, Timers};
+pub use watched::{Watch, Watched, header_list};
 
 use std::future::{Future, poll_fn};
 use std::io::{Error, ErrorKind, IoSlice, Result};
@@ -43,7 +52,7 @@ impl Conn {
                 plain.replay(self.buffer.take());
                 Some((plain, self.buffers))
             }
-            Io::Tls(_) => None,
+            Io::Tls(_) | Io::Stream(_) => None,
         }
     }
 
@@ -97,6 +106,12 @@ impl Conn {
         Poll::Ready(Ok(count))
     }
 
+    /// True if the sender has ended what carries it and nothing is left to read ahead; known only
+    /// of streams.
+    pub fn is_at_end(&self) -> bool {
+        self.io.stream().is_some_and(Stream::is_at_end)
+    }
+
     /// What it is read from and written to.
     pub fn io(&self) -> &Io {
         &self.io
@@ -109,34 +124,54 @@ impl Conn {
 
     /// True if nothing has come that was not asked for, as far as is known without a system call:
     /// no byte, no end, no error.
-    pub fn is_quiet(&self) -> bool {
+    pub fn is_quiet(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         self.buffer.is_none() && self.io.poll_readable(&mut cx).is_pending()
     }
 
     /// The same, by asking the kernel.
-    pub fn is_surely_quiet(&self) -> bool {
+    pub fn is_surely_quiet(&mut self) -> bool {
         use rustix::net::{RecvFlags, recv};
+        let Some(socket) = self.io.socket() else {
+            return false;
+        };
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         let mut byte = [0_u8; 1];
-        let peeked = recv(self.io.socket(), &mut byte, flags);
-        self.is_quiet() && peeked.is_err_and(|error| error == rustix::io::Errno::AGAIN)
+        let peeked = recv(socket, &mut byte, flags);
+        peeked.is_err_and(|error| error == rustix::io::Errno::AGAIN) && self.is_quiet()
     }
 
     /// Writes all and flushes, unless a wait for the peer to take some takes longer than `wait`.
     pub async fn write_all(
         &mut self,
+        bytes: &[u8],
+        deadline: &Deadline,
+        wait: Duration,
+    ) -> Result<()> {
+        self.write(bytes, false, deadline, wait).await
+    }
+
+    /// The same for all that is to be written of a body: a stream is ended with it.
+    pub async fn send(&mut self, bytes: &[u8], deadline: &Deadline, wait: Duration) -> Result<()> {
+        self.write(bytes, true, deadline, wait).await
+    }
+
+    async fn write(
+        &mut self,
         mut bytes: &[u8],
+        finish: bool,
         deadline: &Deadline,
         wait: Duration,
     ) -> Result<()> {
         deadline.set(wait);
         poll_fn(|cx| {
             loop {
-                let step = if bytes.is_empty() {
-                    self.io.poll_flush(cx).map_ok(|()| None)
-                } else {
+                let step = if !bytes.is_empty() {
                     self.io.poll_write(cx, &[IoSlice::new(bytes)]).map_ok(Some)
+                } else if finish {
+                    self.io.poll_finish(cx, None).map_ok(|()| None)
+                } else {
+                    self.io.poll_flush(cx).map_ok(|()| None)
                 };
                 match step {
                     Poll::Ready(Ok(None)) => return Poll::Ready(Ok(())),
@@ -148,7 +183,12 @@ impl Conn {
                         deadline.set(wait);
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => return deadline.poll(cx).map(|()| Err(timed_out())),
+                    Poll::Pending => {
+                        if self.io.take_moved() {
+                            deadline.set(wait);
+                        }
+                        return deadline.poll(cx).map(|()| Err(timed_out()));
+                    }
                 }
             }
         })
@@ -200,9 +240,14 @@ impl Conn {
     }
 
     /// Makes the end of the connection, when it is dropped, a reset, so that nobody takes it for an end in order.
-    pub fn reset(&self) {
-        // Nothing can be done about a socket that refuses; it is closed anyway.
-        let _ = socket2::SockRef::from(self.io.socket()).set_linger(Some(Duration::ZERO));
+    pub fn reset(&mut self) {
+        if let Some(stream) = self.io.stream_mut() {
+            stream.reset(h2::Reason::INTERNAL_ERROR);
+        }
+        if let Some(socket) = self.io.socket() {
+            // Nothing can be done about a socket that refuses; it is closed anyway.
+            let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        }
     }
 }
 

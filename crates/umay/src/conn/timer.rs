@@ -79,10 +79,20 @@ impl Timers {
         }
     }
 
+    /// The time, as of the last tick.
+    pub fn now(&self) -> Millis {
+        self.now.get()
+    }
+
     /// When a wait that starts now has to end.
     pub fn after(&self, wait: Duration) -> Millis {
+        Self::since(self.now.get(), wait)
+    }
+
+    /// When a wait that started then has to end.
+    pub fn since(then: Millis, wait: Duration) -> Millis {
         let wait = u64::try_from((wait + TICK).as_millis()).unwrap_or(NEVER);
-        self.now.get().saturating_add(wait)
+        then.saturating_add(wait)
     }
 
     /// True if that time has come.

@@ -5,11 +5,11 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::ops::Range;
 use std::task::{Context, Poll, ready};
 
-use umay_core::message::Framing;
+use umay_core::message::{Fields, Framing};
 use umay_core::model::Timeouts;
 use umay_h1::{Decoder, Encoder, Malformed};
 
-use crate::conn::{Conn, Io, Millis, NEVER, Timers};
+use crate::conn::{Conn, Io, Millis, NEVER, Stream, Timers};
 
 /// What is to be written next: bytes of our own, a piece of what was read, bytes of our own.
 #[derive(Debug, Default)]
@@ -142,14 +142,25 @@ impl Half {
 
     /// True if all that was sent so far is still there to be sent again.
     pub(super) fn can_replay(&self) -> bool {
-        self.hold && self.decoder.is_done()
+        self.hold && (self.decoder.is_done() || self.untouched())
     }
 
-    /// Begins to send again.
-    pub(super) fn replay(&mut self, out: &mut Outgoing) {
-        out.written = 0;
+    /// True if no byte of the body was looked at.
+    fn untouched(&self) -> bool {
+        self.bytes == 0 && self.consumed == 0
+    }
+
+    /// Begins to send, for the first time or again, behind the head that is in `out.lead`.
+    pub(super) fn begin(&mut self, to: Framing, out: &mut Outgoing, from: &Conn) {
+        self.encoder = Encoder::new(to);
         self.started = false;
         self.until = NEVER;
+        out.written = 0;
+        out.tail.clear();
+        if !out.data.is_empty() {
+            self.frame(out);
+            self.last(out, from);
+        }
     }
 
     /// What was sent will not have to be sent again.
@@ -201,6 +212,7 @@ impl Half {
                 Poll::Ready(Ok(())) => self.settle(out, from),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Stop::Refused(error))),
                 Poll::Pending => {
+                    moved |= to.take_moved();
                     self.wait(Waiting::Write, moved, pace);
                     return Poll::Pending;
                 }
@@ -209,8 +221,15 @@ impl Half {
             if !done && advanced && !from.unread().is_empty() {
                 continue;
             }
-            // Whatever TLS holds back has to go before a wait for more.
-            match to.poll_flush(cx) {
+            // Whatever is held back below has to go before a wait for more.
+            let flushed = if done {
+                let trailers = trailers(&self.decoder, from);
+                to.poll_finish(cx, trailers)
+            } else {
+                to.poll_flush(cx)
+            };
+            moved |= to.take_moved();
+            match flushed {
                 Poll::Ready(Ok(())) if done => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Stop::Refused(error))),
@@ -224,9 +243,9 @@ impl Half {
                 from.compact();
             }
             match from.poll_fill(cx) {
-                Poll::Ready(Ok(0)) => self.end(out, None)?,
+                Poll::Ready(Ok(0)) => self.end(None)?,
                 Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => self.end(out, Some(error))?,
+                Poll::Ready(Err(error)) => self.end(Some(error))?,
                 Poll::Pending => {
                     self.wait(Waiting::Read, moved, pace);
                     return Poll::Pending;
@@ -238,33 +257,41 @@ impl Half {
 
     /// Decodes what was read and puts it up for writing, behind what is in `out.lead`.
     fn load(&mut self, out: &mut Outgoing, from: &mut Conn) -> Result<(), Stop> {
-        if self.decoder.is_done() || from.unread().is_empty() {
-            self.last(out);
-            return Ok(());
-        }
-        let decoded = self
-            .decoder
-            .decode(from.unread_mut())
-            .map_err(Stop::Malformed)?;
-        self.consumed = decoded.consumed;
-        out.data = decoded.data;
-        if !out.data.is_empty() {
+        if !self.decoder.is_done() && !from.unread().is_empty() {
+            let decoded = self
+                .decoder
+                .decode(from.unread_mut())
+                .map_err(Stop::Malformed)?;
+            self.consumed = decoded.consumed;
+            out.data = decoded.data;
             self.bytes += out.data.len() as u64;
             if self.bytes > self.limit {
                 return Err(Stop::TooLarge);
             }
+            if from.is_at_end() {
+                // Nothing more will come of a stream, so its end can go with what there is.
+                self.end(None)?;
+            }
+        }
+        self.frame(out);
+        self.last(out, from);
+        Ok(())
+    }
+
+    /// Puts the framing around the piece that is up for writing.
+    fn frame(&mut self, out: &mut Outgoing) {
+        if !out.data.is_empty() {
             let frame = self.encoder.frame(out.data.len());
             out.lead.extend_from_slice(frame.prefix());
             out.tail.extend_from_slice(frame.suffix());
         }
-        self.last(out);
-        Ok(())
     }
 
     /// Adds the end of the body once it is known.
-    fn last(&mut self, out: &mut Outgoing) {
+    fn last(&mut self, out: &mut Outgoing, from: &Conn) {
         if self.decoder.is_done() && self.encoder.framing() == Framing::Chunked {
-            self.encoder.finish(self.decoder.trailers(), &mut out.tail);
+            self.encoder
+                .finish(trailers(&self.decoder, from), &mut out.tail);
             // The end is written once.
             self.encoder = Encoder::new(Framing::None);
         }
@@ -272,23 +299,22 @@ impl Half {
 
     /// All that was put up is written.
     fn settle(&mut self, out: &mut Outgoing, from: &mut Conn) {
-        if self.can_replay() {
+        if self.hold && self.decoder.is_done() {
             return;
         }
-        self.release(from);
+        if !(self.hold && self.untouched()) {
+            self.release(from);
+        }
         out.clear();
     }
 
     /// The side that sends is at its end.
-    fn end(&mut self, out: &mut Outgoing, error: Option<io::Error>) -> Result<(), Stop> {
+    fn end(&mut self, error: Option<io::Error>) -> Result<(), Stop> {
         if let Some(error) = error {
             return Err(Stop::Cut(error));
         }
-        match self.decoder.eof() {
-            Ok(()) => self.last(out),
-            Err(_) => return Err(Stop::Cut(ErrorKind::UnexpectedEof.into())),
-        }
-        Ok(())
+        let ended = self.decoder.eof();
+        ended.map_err(|_| Stop::Cut(ErrorKind::UnexpectedEof.into()))
     }
 
     fn wait(&mut self, what: Waiting, moved: bool, pace: &Pace<'_>) {
@@ -299,6 +325,21 @@ impl Half {
                 Waiting::Write => pace.timeouts.send,
             });
         }
+    }
+}
+
+/// The trailers of a body, in whatever form they have come.
+fn trailers<'a>(decoder: &'a Decoder, from: &'a Conn) -> Option<&'a Fields> {
+    let of_stream = || from.io().stream().and_then(Stream::trailers);
+    decoder.trailers().or_else(of_stream)
+}
+
+/// The framing of a body on what carries it: a stream of HTTP/2 marks the end by itself.
+pub(super) fn on(conn: &Conn, framing: Framing) -> Framing {
+    match framing {
+        Framing::None => Framing::None,
+        _ if conn.io().stream().is_some() => Framing::UntilClose,
+        framing => framing,
     }
 }
 

@@ -11,10 +11,12 @@ use umay_core::message::{FieldId, Framing, Method, Response};
 use umay_core::reason::Reason;
 use umay_h1::{self as h1, Malformed, Scan};
 
-use super::body::{Half, Outgoing, Pace, Stop, Waiting};
+use super::body::{self, Half, Outgoing, Pace, Stop, Waiting};
 use super::head::{self, Delivery};
-use crate::conn::{Conn, Deadline, NEVER};
+use super::{head2, websocket};
+use crate::conn::{Answered, Conn, Deadline, Millis, NEVER, Reset, Watch};
 use crate::drain::Phase;
+use crate::upstream::Awaited;
 use crate::worker::Worker;
 
 /// Interim answers (1xx) to one request, at most.
@@ -27,6 +29,8 @@ pub(super) struct Duplex<'a> {
     pub(super) cx: head::Context<'a>,
     pub(super) client: &'a mut Conn,
     pub(super) link: &'a mut Conn,
+    /// The head of the answer, if the link is a stream of HTTP/2.
+    pub(super) awaited: Option<&'a mut Awaited>,
     pub(super) response: &'a mut Response,
     pub(super) up: &'a mut Half,
     pub(super) up_out: &'a mut Outgoing,
@@ -48,7 +52,13 @@ pub(super) struct State {
     sent: Option<Instant>,
     pub(super) first_byte: Option<Duration>,
     /// Wait for the head of the answer.
-    until: crate::conn::Millis,
+    until: Millis,
+    /// The client's own deadline.
+    limit: Millis,
+    /// What is sent now begins a tunnel.
+    switching: bool,
+    /// The final head was sent on the client's stream.
+    headed: bool,
     /// Writes interim answers, and knows whether any byte went to the client.
     early: Half,
 }
@@ -73,8 +83,10 @@ pub(super) enum End {
 }
 
 impl State {
-    pub(super) fn new() -> Self {
+    /// `limit` is the client's own deadline for the whole.
+    pub(super) fn new(limit: Millis) -> Self {
         Self {
+            limit,
             upload: Upload::Flowing,
             down: None,
             scan: Scan::default(),
@@ -84,13 +96,15 @@ impl State {
             sent: None,
             first_byte: None,
             until: NEVER,
+            switching: false,
+            headed: false,
             early: Half::new(Framing::None, Framing::None, None, false),
         }
     }
 
     /// True if a byte of the final answer was written to the client.
     pub(super) fn has_begun(&self) -> bool {
-        self.down.as_ref().is_some_and(|(down, _)| down.started)
+        self.headed || self.down.as_ref().is_some_and(|(down, _)| down.started)
     }
 
     /// True if the whole request went to the endpoint.
@@ -102,6 +116,14 @@ impl State {
 impl Duplex<'_> {
     /// Moves whatever can be moved; ready when the attempt is over.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if let Some(stream) = self.client.io_mut().stream_mut()
+            && let Poll::Ready(reset) = stream.poll_reset(cx)
+        {
+            return Poll::Ready(match reset {
+                Reset::Peer(why) => failed(Reason::ClientGone, why),
+                Reset::Broken(why) => failed(Reason::RequestBodyMalformed, why),
+            });
+        }
         if let Err(end) = self.poll_up(cx) {
             return Poll::Ready(end);
         }
@@ -119,8 +141,12 @@ impl Duplex<'_> {
             Some((down, _)) => down.until,
             None => self.state.until.min(self.state.early.until),
         };
-        self.deadline.set_at(up.min(down));
+        let limit = self.state.limit;
+        self.deadline.set_at(up.min(down).min(limit));
         ready!(self.deadline.poll(cx));
+        if limit <= up.min(down) {
+            return Poll::Ready(failed(Reason::DeadlineExceeded, ""));
+        }
         Poll::Ready(self.timed_out(up < down))
     }
 
@@ -160,9 +186,13 @@ impl Duplex<'_> {
             timeouts: &self.worker.timeouts,
         };
         if self.state.upload == Upload::Flowing {
-            let step = self
-                .up
-                .poll(cx, self.up_out, self.client, self.link.io_mut(), &pace);
+            let step = if self.awaited.is_some() && self.asks_for_tunnel() {
+                // The head has gone. To end what it began is up to the tunnel.
+                Poll::Ready(Ok(()))
+            } else {
+                let to = self.link.io_mut();
+                self.up.poll(cx, self.up_out, self.client, to, &pace)
+            };
             self.state.upload = match step {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(())) => Upload::Sent,
@@ -171,6 +201,9 @@ impl Duplex<'_> {
             };
             self.state.sent = Some(Instant::now());
             self.state.until = pace.timers.after(pace.timeouts.first_byte);
+        }
+        if self.client.io().stream().is_some() {
+            return Ok(());
         }
         while !self.client.is_full() {
             match self.client.poll_fill(cx) {
@@ -221,12 +254,27 @@ impl Duplex<'_> {
                 return Poll::Ready(Err(failed(Reason::ClientGone, error.to_string())));
             }
             self.state.early.until = NEVER;
-            let limits = &self.worker.limits;
-            let limits = h1::Limits {
-                head: limits.head,
-                fields: limits.fields,
-                target: limits.target,
-            };
+            if let Err(end) = ready!(self.poll_next_head(cx)) {
+                return Poll::Ready(Err(end));
+            }
+            if let Some(outcome) = self.take_head() {
+                return Poll::Ready(outcome);
+            }
+        }
+    }
+
+    /// Reads the next head of an answer.
+    fn poll_next_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        if self.awaited.is_some() {
+            return self.poll_stream_head(cx);
+        }
+        let limits = &self.worker.limits;
+        let limits = h1::Limits {
+            head: limits.head,
+            fields: limits.fields,
+            target: limits.target,
+        };
+        loop {
             let parsed = h1::parse_response(
                 self.link.unread(),
                 &mut self.state.scan,
@@ -238,10 +286,7 @@ impl Duplex<'_> {
                 Ok(Some(length)) => {
                     self.link.consume(length);
                     self.state.scan = Scan::default();
-                    if let Some(outcome) = self.take_head() {
-                        return Poll::Ready(outcome);
-                    }
-                    continue;
+                    return Poll::Ready(Ok(()));
                 }
                 Ok(None) => {}
                 Err(malformed) => return Poll::Ready(Err(malformed_answer(malformed))),
@@ -267,6 +312,27 @@ impl Duplex<'_> {
         }
     }
 
+    /// The same from a stream of HTTP/2.
+    fn poll_stream_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let (Some(awaited), Some(stream)) = (&mut self.awaited, self.link.io_mut().stream_mut())
+        else {
+            return Poll::Ready(Err(failed(Reason::Internal, "")));
+        };
+        let (head, ended) = match ready!(stream.poll_response(cx, &mut awaited.response)) {
+            Ok(Answered::Interim(head)) => (head, false),
+            Ok(Answered::Final(head, ended)) => (head, ended),
+            Err(error) => {
+                let id = awaited.response.stream_id().as_u32();
+                let (reason, detail) = stream_failed(&error, id, stream.watch());
+                return Poll::Ready(Err(failed(reason, detail)));
+            }
+        };
+        let (method, limits) = (self.cx.request.method, &self.worker.limits);
+        let read = head2::response_in(&head, ended, method, limits, self.response);
+        self.first_bytes();
+        Poll::Ready(read.map_err(|(reason, detail)| failed(reason, detail)))
+    }
+
     fn first_bytes(&mut self) {
         if self.state.answered {
             return;
@@ -279,13 +345,18 @@ impl Duplex<'_> {
         self.state.first_byte = self.state.sent.map(|sent| sent.elapsed());
     }
 
+    /// True if a success of this request begins a tunnel.
+    fn asks_for_tunnel(&self) -> bool {
+        let request = self.cx.request;
+        request.method == Method::Connect || (request.upgrade && self.awaited.is_some())
+    }
+
     /// Decides on a head that was read; `None` if it was interim and another is to come.
     fn take_head(&mut self) -> Option<Result<(), End>> {
         let request = self.cx.request;
         let status = self.response.status;
-        let switches =
-            status == 101 || (request.method == Method::Connect && (200..300).contains(&status));
-        if switches {
+        let success = (200..300).contains(&status);
+        if status == 101 || (success && self.asks_for_tunnel()) {
             return Some(self.switch());
         }
         let interim = status < 200;
@@ -307,28 +378,52 @@ impl Duplex<'_> {
             && self.state.upload != Upload::Broken
             && !in_doubt;
         let delivery = Delivery::of(request, self.response.body, may_keep);
-        let out = &mut self.down_out.lead;
-        if head::response(&self.cx, self.response, delivery, out).is_err() {
-            let detail = "Connection names too many fields";
-            return Some(Err(failed(Reason::UpstreamMalformed, detail)));
+        if let Err(end) = self.deliver(delivery) {
+            return Some(Err(end));
         }
         if interim {
             return None;
         }
-        let down = Half::new(self.response.body, delivery.framing, None, false);
+        let from = body::on(self.link, self.response.body);
+        let down = Half::new(from, delivery.framing, None, false);
         self.state.down = Some((down, delivery));
         Some(Ok(()))
     }
 
-    /// The endpoint agrees to another protocol: only to one that the client has asked for.
+    /// Puts the head of an answer up for writing, or sends it on the client's stream.
+    fn deliver(&mut self, delivery: Delivery) -> Result<(), End> {
+        let Some(stream) = self.client.io_mut().stream_mut() else {
+            let out = &mut self.down_out.lead;
+            return head::response(&self.cx, self.response, delivery, out).map_err(|_| {
+                let detail = "Connection names too many fields";
+                failed(Reason::UpstreamMalformed, detail)
+            });
+        };
+        let head = head2::response_out(&self.cx, self.response, delivery)
+            .map_err(|(reason, detail)| failed(reason, detail))?;
+        let sent = if self.response.status < 200 {
+            stream.inform(head)
+        } else {
+            let end = delivery.framing.is_empty() && !self.state.switching;
+            self.state.headed = true;
+            stream.respond(head, end)
+        };
+        sent.map_err(|error| failed(Reason::ClientGone, error.to_string()))
+    }
+
+    /// The endpoint agrees to another protocol: only to one that the client has asked for. Between
+    /// versions the handshake is translated (RFC 8441 section 5).
     fn switch(&mut self) -> Result<(), End> {
         let request = self.cx.request;
         let asked = |protocol: &[u8]| {
             let mut all = request.fields.all(FieldId::Upgrade);
             request.upgrade && all.any(|asked| asked.eq_ignore_ascii_case(protocol))
         };
+        let connect = request.method == Method::Connect;
+        let on_stream = self.awaited.is_some();
         let agreed = match self.response.fields.first(FieldId::Upgrade) {
-            _ if request.method == Method::Connect => self.response.status != 101,
+            _ if connect => self.response.status != 101,
+            _ if on_stream => true,
             Some(protocol) => asked(protocol),
             None => false,
         };
@@ -336,18 +431,59 @@ impl Duplex<'_> {
             let detail = "101 to a protocol that was not asked for";
             return Err(failed(Reason::UpstreamMalformed, detail));
         }
+        let to_stream = self.client.io().stream().is_some();
+        if request.upgrade && (on_stream || to_stream) {
+            self.translate(on_stream, to_stream)?;
+        }
+        self.state.switching = true;
         let delivery = Delivery {
             framing: Framing::None,
             keep_alive: true,
         };
-        let out = &mut self.down_out.lead;
-        head::response(&self.cx, self.response, delivery, out).map_err(|_| {
-            failed(
-                Reason::UpstreamMalformed,
-                "Connection names too many fields",
-            )
-        })
+        self.deliver(delivery)
     }
+
+    /// Makes the answer to a handshake of WebSocket one in the client's version.
+    fn translate(&mut self, on_stream: bool, to_stream: bool) -> Result<(), End> {
+        const ACCEPT: &[u8] = b"sec-websocket-accept";
+        let key = self.cx.request.fields.first(FieldId::SecWebSocketKey);
+        let accept = key.map(websocket::accept).unwrap_or_default();
+        let fields = &mut self.response.fields;
+        if !on_stream && fields.named(ACCEPT) != Some(accept.as_bytes()) {
+            let detail = "Sec-WebSocket-Accept is not that of the key";
+            return Err(failed(Reason::UpstreamMalformed, detail));
+        }
+        fields.retain(|_, name, _| !name.eq_ignore_ascii_case(ACCEPT));
+        if to_stream {
+            self.response.status = 200;
+        } else {
+            self.response.status = 101;
+            self.response.phrase = fields.store(b"Switching Protocols");
+            fields.push(b"Upgrade", websocket::PROTOCOL);
+            fields.push(b"Sec-WebSocket-Accept", accept.as_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// Why a stream ended without an answer; the library's own errors are about what it could not read. What the endpoint says it has not looked at can be sent
+/// again, whatever it is (RFC 9113 section 8.7).
+fn stream_failed(error: &h2::Error, id: u32, watch: &Watch) -> (Reason, String) {
+    let unseen = watch.last_stream().is_some_and(|last| id > last);
+    let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    let detail = error.to_string();
+    let reason = match error {
+        _ if refused || unseen => Reason::UpstreamRefusedStream,
+        error if error.is_library() => match &*detail {
+            large if large.contains("header_list") || large.contains("continuations") => {
+                Reason::UpstreamHeadTooLarge
+            }
+            _ => Reason::UpstreamMalformed,
+        },
+        error if error.is_reset() => Reason::UpstreamReset,
+        _ => Reason::UpstreamClosed,
+    };
+    (reason, detail)
 }
 
 fn failed(reason: Reason, detail: impl Into<String>) -> End {

@@ -3,21 +3,22 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 
-use umay_core::message::Framing;
-use umay_core::model::Scheme;
+use umay_core::grpc;
+use umay_core::message::{Framing, Method, Request, Version};
 use umay_core::reason::Reason;
 
-use super::body::Half;
-use super::connection::{Connection, Next};
+use super::body::{self, Half};
 use super::duplex::{Duplex, End, State};
-use super::head;
+use super::exchange::{Exchange, Next};
 use super::record::Record;
 use super::scratch::Scratch;
+use super::{head, head2, websocket};
+use crate::conn::{self, Millis, NEVER};
 use crate::site::Route;
 use crate::tunnel;
-use crate::upstream::{Attempts, Lease, Link, Share};
+use crate::upstream::{Attempts, Cargo, Failure, Lease, Link, Opened, Share};
 
-impl Connection {
+impl Exchange {
     /// Sends the request to an endpoint of `share` and the answer to the client.
     pub(super) async fn forward(
         &mut self,
@@ -26,65 +27,124 @@ impl Connection {
         route: &Route,
         share: &Rc<Share>,
     ) -> Next {
-        let Some(forwarded) = record.forwarded.take() else {
-            return self
-                .refuse(scratch, record, Some(route), Reason::Internal, "", false)
-                .await;
-        };
         scratch.up.clear();
         scratch.down.clear();
-        let built = head::request(
-            &head::Context {
-                client: &self.client,
-                request: &scratch.request,
-                forwarded: &forwarded,
-                route: Some(route),
-            },
-            &mut scratch.up.lead,
-        );
-        record.forwarded = Some(forwarded);
-        if built.is_err() {
-            let detail = "Connection names too many fields";
-            let reason = Reason::RequestMalformed;
-            return self
-                .refuse(scratch, record, Some(route), reason, detail, false)
-                .await;
-        }
+        let request = &scratch.request;
         let limit = route.model.max_body.or(self.http.worker.limits.body);
-        let body = scratch.request.body;
-        let mut up = Half::new(body, body, limit, true);
+        let from = body::on(&self.conn, request.body);
+        let mut up = Half::new(from, request.body, limit, true);
         let mut attempts = Attempts::new(false);
-        let replayable = scratch.request.method.is_idempotent();
+        let call = grpc::is_call(request);
+        let cargo = Cargo::Request {
+            http2: call || self.prior_knowledge(request),
+            upgrade: request.upgrade || request.method == Method::Connect,
+            replayable: request.method.is_idempotent(),
+        };
+        let until = grpc::timeout(request).filter(|_| call);
+        let until = until.map_or(NEVER, |wait| self.http.worker.timers.after(wait));
         loop {
-            let opened = share
-                .open(
-                    Scheme::serves_http,
-                    replayable,
-                    &mut attempts,
-                    &self.deadline,
-                )
-                .await;
+            let opening = share.open(cargo, &mut attempts, &self.deadline);
+            let opened = if until == NEVER {
+                opening.await
+            } else {
+                let clock = self.http.worker.timers.deadline();
+                clock.set_at(until);
+                let late = || Err(Failure::new(Reason::DeadlineExceeded, ""));
+                conn::until(&clock, opening).await.unwrap_or_else(late)
+            };
             record.attempts = attempts.count;
             record.endpoint = attempts.place.map(|place| (Rc::clone(share), place));
-            let link = match opened {
-                Ok(link) => link,
-                Err(failure) => {
-                    up.release(&mut self.conn);
-                    let (reason, detail, read) = (failure.reason, &failure.detail, up.is_read());
-                    return self
-                        .refuse(scratch, record, Some(route), reason, detail, read)
-                        .await;
+            let attempt = match opened {
+                Ok((opened, lease)) => {
+                    self.attempt(scratch, record, route, &mut up, (opened, lease), until)
+                        .await
                 }
+                Err(failure) => Attempt::Failed(failure.reason, failure.detail),
             };
-            (record.reused, record.connect) = (link.0.reused, link.0.connect);
-            match self.attempt(scratch, record, route, &mut up, link).await {
+            match attempt {
                 Attempt::Over(next) => return next,
-                Attempt::Again => {
-                    attempts.fresh = true;
-                    up.replay(&mut scratch.up);
+                // Once: a connection that is shared looks like that again to whoever comes second.
+                Attempt::Stale(_) if !attempts.fresh => attempts.fresh = true,
+                Attempt::Refused(failure) if attempts.count < Attempts::MOST as u32 => {
+                    let others = attempts
+                        .place
+                        .is_some_and(|place| share.has_others(cargo, place));
+                    attempts.refused(failure, others);
+                }
+                Attempt::Stale(Failure { reason, detail })
+                | Attempt::Refused(Failure { reason, detail })
+                | Attempt::Failed(reason, detail) => {
+                    up.release(&mut self.conn);
+                    let read = up.is_read();
+                    return self
+                        .refuse(scratch, record, Some(route), reason, &detail, read)
+                        .await;
                 }
             }
         }
+    }
+
+    /// True if the client spoke HTTP/2 without being offered it.
+    fn prior_knowledge(&self, request: &Request) -> bool {
+        let offered = self
+            .client
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.alpn.is_some());
+        request.version == Version::Http2 && !offered
+    }
+
+    /// Sends the head to what was opened, or gets it ready for that.
+    fn begin(
+        &self,
+        scratch: &mut Scratch,
+        record: &Record,
+        route: &Route,
+        up: &mut Half,
+        opened: Opened,
+    ) -> Result<Link, Failure> {
+        let Some(forwarded) = &record.forwarded else {
+            return Err(Failure::new(Reason::Internal, ""));
+        };
+        let cx = head::Context {
+            client: &self.client,
+            request: &scratch.request,
+            forwarded,
+            route: Some(route),
+        };
+        let (reason, detail) = match opened {
+            Opened::Link(link) => {
+                scratch.up.lead.clear();
+                if head::request(&cx, &mut scratch.up.lead).is_ok() {
+                    up.begin(scratch.request.body, &mut scratch.up, &self.conn);
+                    return Ok(link);
+                }
+                let detail = "Connection names too many fields";
+                (Reason::RequestMalformed, detail)
+            }
+            Opened::Ticket(_)
+                if scratch.request.upgrade && !websocket::is_asked_for(&scratch.request) =>
+            {
+                let detail = "HTTP/2 to the endpoint carries WebSocket and no other protocol";
+                (Reason::UpgradeRefused, detail)
+            }
+            Opened::Ticket(ticket) if scratch.request.upgrade && !ticket.takes_websockets() => {
+                (Reason::UpstreamNoExtendedConnect, "")
+            }
+            Opened::Ticket(ticket) => match head2::request_out(&cx, ticket.secure) {
+                Ok(head) => {
+                    scratch.up.lead.clear();
+                    up.begin(Framing::UntilClose, &mut scratch.up, &self.conn);
+                    let tunnel =
+                        scratch.request.upgrade || scratch.request.method == Method::Connect;
+                    let link = ticket.send(head, up.is_read() && !tunnel && up.bytes == 0)?;
+                    up.started = true;
+                    return Ok(link);
+                }
+                Err(refused) => refused,
+            },
+        };
+        Err(Failure::new(reason, detail))
     }
 
     /// One attempt on one connection.
@@ -94,8 +154,18 @@ impl Connection {
         record: &mut Record,
         route: &Route,
         up: &mut Half,
-        (mut link, lease): (Link, Lease),
+        (opened, lease): (Opened, Lease),
+        until: Millis,
     ) -> Attempt {
+        let mut link = match self.begin(scratch, record, route, up, opened) {
+            Ok(link) => link,
+            Err(failure) if failure.reason == Reason::UpstreamRefusedStream => {
+                lease.fail(failure.reason);
+                return Attempt::Refused(failure);
+            }
+            Err(failure) => return Attempt::Failed(failure.reason, failure.detail),
+        };
+        (record.reused, record.connect) = (link.reused, link.connect);
         let Some(forwarded) = &record.forwarded else {
             return Attempt::Over(Next::Close);
         };
@@ -110,11 +180,12 @@ impl Connection {
             },
             client: &mut self.conn,
             link: &mut link.conn,
+            awaited: link.awaited.as_mut(),
             response: &mut scratch.response,
             up,
             up_out: &mut scratch.up,
             down_out: &mut scratch.down,
-            state: State::new(),
+            state: State::new(until),
         };
         let end = poll_fn(|cx| duplex.poll(cx)).await;
         let state = duplex.state;
@@ -139,18 +210,18 @@ impl Connection {
                 drop(link);
                 lease.fail(reason);
                 if stale && harmless && up.can_replay() {
-                    return Attempt::Again;
+                    return Attempt::Stale(Failure { reason, detail });
                 }
-                up.release(&mut self.conn);
-                let next = failed(scratch, record, &state, reason, &detail);
-                Attempt::Over(match next {
-                    Some(next) => next,
-                    None => {
-                        let read = up.is_read();
-                        self.refuse(scratch, record, Some(route), reason, &detail, read)
-                            .await
+                if reason == Reason::UpstreamRefusedStream && up.can_replay() {
+                    return Attempt::Refused(Failure { reason, detail });
+                }
+                match failed(scratch, record, &state, reason, &detail) {
+                    Some(next) => {
+                        up.release(&mut self.conn);
+                        Attempt::Over(next)
                     }
-                })
+                    None => Attempt::Failed(reason, detail),
+                }
             }
         }
     }
@@ -170,7 +241,8 @@ impl Connection {
         };
         record.status = scratch.response.status;
         record.bytes_out = down.bytes;
-        if state.is_sent() && scratch.response.keep_alive && link.conn.unread().is_empty() {
+        let whole = state.is_sent() && scratch.response.keep_alive;
+        if whole && link.awaited.is_none() && link.conn.unread().is_empty() {
             link.put_back();
         }
         match (delivery.keep_alive, state.is_sent()) {
@@ -185,12 +257,9 @@ impl Connection {
     async fn tunnel(&mut self, scratch: &mut Scratch, record: &mut Record, mut link: Link) -> Next {
         let worker = &self.http.worker;
         record.status = scratch.response.status;
-        let head = std::mem::take(&mut scratch.down.lead);
-        let sent = self
-            .conn
-            .write_all(&head, &self.deadline, worker.timeouts.send)
-            .await;
-        scratch.down.lead = head;
+        let head = &scratch.down.lead;
+        let wait = worker.timeouts.send;
+        let sent = self.conn.write_all(head, &self.deadline, wait).await;
         if let Err(error) = sent {
             record.because(Reason::ClientGone, error.to_string());
             return Next::Cut;
@@ -208,9 +277,16 @@ impl Connection {
     }
 }
 
+/// What came of an attempt.
 enum Attempt {
+    /// The client has its answer, or cannot be given one.
     Over(Next),
-    Again,
+    /// The connection that was there already was dead: a fresh one may do.
+    Stale(Failure),
+    /// The endpoint has not looked at it: another may.
+    Refused(Failure),
+    /// It is the client's turn to be told.
+    Failed(Reason, String),
 }
 
 /// The attempt failed for good: how the connection ends, or `None` if the client can be told.

@@ -3,7 +3,7 @@
 
 use umay_core::headers::{ConnectionNamed, Forwarded, TooManyOptions, is_hop_by_hop};
 use umay_core::message::{FieldId, Fields, Framing, Method, Request, Response, Version};
-use umay_core::model::{Filter, HeaderEdit, Template, Var};
+use umay_core::model::{Filter, HeaderEdit, Var};
 use umay_core::{route, template};
 use umay_h1 as h1;
 
@@ -18,21 +18,37 @@ pub(super) struct Context<'a> {
     pub(super) route: Option<&'a Route>,
 }
 
-/// Writes the head of a request for an endpoint.
+/// What the fields of a head are written to.
+pub(super) trait Put {
+    /// Adds a field.
+    fn put(&mut self, name: &[u8], value: &[u8]);
+}
+
+/// As HTTP/1.
+impl Put for Vec<u8> {
+    fn put(&mut self, name: &[u8], value: &[u8]) {
+        h1::field(self, name, value);
+    }
+}
+
+/// Writes the head of a request for an endpoint, in HTTP/1.
 pub(super) fn request(cx: &Context<'_>, out: &mut Vec<u8>) -> Result<(), TooManyOptions> {
     let request = cx.request;
+    request_line(request, cx.filters(), out);
+    h1::field(out, b"Host", cx.host());
+    request_fields(cx, out)?;
+    if request.upgrade {
+        upgrade(&request.fields, out);
+    }
+    h1::framing_field(out, request.body);
+    h1::end(out);
+    Ok(())
+}
+
+/// Writes the fields of a request that mean the same in all versions.
+pub(super) fn request_fields(cx: &Context<'_>, out: &mut impl Put) -> Result<(), TooManyOptions> {
+    let request = cx.request;
     let named = ConnectionNamed::of(&request.fields)?;
-    let filters = cx.filters();
-    request_line(request, filters, out);
-    let host = filters.iter().rev().find_map(|filter| match filter {
-        Filter::SetHost(host) => Some(host.as_bytes()),
-        _ => None,
-    });
-    h1::field(
-        out,
-        b"Host",
-        host.unwrap_or_else(|| request.authority_bytes()),
-    );
     for (id, name, value) in request.fields.iter() {
         let ends_here = matches!(id, FieldId::Host | FieldId::ContentLength)
             || is_hop_by_hop(id)
@@ -40,23 +56,22 @@ pub(super) fn request(cx: &Context<'_>, out: &mut Vec<u8>) -> Result<(), TooMany
             || cx.forwarded.replaces(id, name)
             || cx.is_edited(request_edit, name);
         if !ends_here {
-            h1::field(out, name, value);
+            out.put(name, value);
         }
     }
     let replaced = |name: &[u8]| cx.is_edited(request_edit, name);
     cx.forwarded
         .write(request.authority_bytes(), &mut |name, value| {
             if !replaced(name) {
-                h1::field(out, name, value);
+                out.put(name, value);
             }
         });
-    h1::field(out, b"Via", b"1.1 umay");
+    let via: &[u8] = match request.version {
+        Version::Http2 => b"2 umay",
+        Version::Http10 | Version::Http11 => b"1.1 umay",
+    };
+    out.put(b"Via", via);
     cx.edit(request_edit, out);
-    if request.upgrade {
-        upgrade(&request.fields, out);
-    }
-    h1::framing_field(out, request.body);
-    h1::end(out);
     Ok(())
 }
 
@@ -78,36 +93,28 @@ impl Delivery {
             }
             Framing::Chunked | Framing::UntilClose => Framing::UntilClose,
         };
+        let ends = framing == Framing::UntilClose && request.version != Version::Http2;
         Self {
             framing,
-            keep_alive: may_keep && request.keep_alive && framing != Framing::UntilClose,
+            keep_alive: may_keep && request.keep_alive && !ends,
         }
     }
 }
 
-/// Writes the head of an endpoint's answer, interim ones too, for the client.
+/// Writes the head of an endpoint's answer, interim ones too, for a client of HTTP/1.
 pub(super) fn response(
     cx: &Context<'_>,
     response: &Response,
     delivery: Delivery,
     out: &mut Vec<u8>,
 ) -> Result<(), TooManyOptions> {
-    let named = ConnectionNamed::of(&response.fields)?;
     h1::status_line(out, response.status, response.phrase_bytes());
-    let keeps_length = cx.request.method == Method::Head || response.status == 304;
-    for (id, name, value) in response.fields.iter() {
-        let ends_here = is_hop_by_hop(id)
-            || (id == FieldId::ContentLength && !keeps_length)
-            || named.names(id, name)
-            || cx.is_edited(response_edit, name);
-        if !ends_here {
-            h1::field(out, name, value);
-        }
-    }
+    response_fields(cx, response, out)?;
     if response.status == 101 {
         upgrade(&response.fields, out);
     }
     if response.status >= 200 {
+        cx.added_to_response(out);
         finish(cx, delivery, out);
     } else {
         h1::end(out);
@@ -115,28 +122,61 @@ pub(super) fn response(
     Ok(())
 }
 
-/// Writes what every final answer ends with: the filters' fields, `Connection` and the framing.
-pub(super) fn finish(cx: &Context<'_>, delivery: Delivery, out: &mut Vec<u8>) {
-    cx.edit(response_edit, out);
-    if cx.client.tls.is_some() || cx.forwarded.secure {
-        for filter in cx.filters() {
-            if let Filter::Hsts(value) = filter {
-                h1::field(out, b"Strict-Transport-Security", value.as_bytes());
-            }
+/// Writes the fields of an answer that mean the same in all versions.
+pub(super) fn response_fields(
+    cx: &Context<'_>,
+    response: &Response,
+    out: &mut impl Put,
+) -> Result<(), TooManyOptions> {
+    let named = ConnectionNamed::of(&response.fields)?;
+    let keeps_length = cx.request.method == Method::Head || response.status == 304;
+    for (id, name, value) in response.fields.iter() {
+        let ends_here = is_hop_by_hop(id)
+            || (id == FieldId::ContentLength && !keeps_length)
+            || named.names(id, name)
+            || cx.is_edited(response_edit, name);
+        if !ends_here {
+            out.put(name, value);
         }
     }
+    Ok(())
+}
+
+/// Writes what a final answer in HTTP/1 ends with: `Connection` and the framing.
+pub(super) fn finish(cx: &Context<'_>, delivery: Delivery, out: &mut Vec<u8>) {
     match (delivery.keep_alive, cx.request.version) {
         (false, _) => h1::field(out, b"Connection", b"close"),
         (true, Version::Http10) => h1::field(out, b"Connection", b"keep-alive"),
-        (true, Version::Http11) => {}
+        (true, Version::Http11 | Version::Http2) => {}
     }
     h1::framing_field(out, delivery.framing);
     h1::end(out);
 }
 
 impl<'a> Context<'a> {
-    fn filters(&self) -> &'a [Filter] {
+    pub(super) fn filters(&self) -> &'a [Filter] {
         self.route.map_or(&[], |route| &route.model.filters)
+    }
+
+    /// The host that the endpoint is told.
+    pub(super) fn host(&self) -> &'a [u8] {
+        let host = self.filters().iter().rev().find_map(|filter| match filter {
+            Filter::SetHost(host) => Some(host.as_bytes()),
+            _ => None,
+        });
+        host.unwrap_or_else(|| self.request.authority_bytes())
+    }
+
+    /// Writes the fields that filters set and add to an answer.
+    pub(super) fn added_to_response(&self, out: &mut impl Put) {
+        self.edit(response_edit, out);
+        if self.client.tls.is_some() || self.forwarded.secure {
+            for filter in self.filters() {
+                if let Filter::Hsts(value) = filter {
+                    out.put(b"Strict-Transport-Security", value.as_bytes());
+                }
+            }
+        }
     }
 
     /// True if a filter removes or replaces the fields of this name.
@@ -147,26 +187,16 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// Writes the fields that filters set and add.
-    fn edit(&self, which: fn(&Filter) -> Option<&HeaderEdit>, out: &mut Vec<u8>) {
+    /// Writes the fields that filters set and add; a value that comes out empty makes none.
+    fn edit(&self, which: fn(&Filter) -> Option<&HeaderEdit>, out: &mut impl Put) {
         for edit in self.filters().iter().filter_map(which) {
             for (name, value) in edit.set.iter().chain(&edit.add) {
-                self.templated(name, value, out);
+                let mut text = Vec::new();
+                template::render(value, |var, out| self.variable(var, out), &mut text);
+                if !text.is_empty() {
+                    out.put(name.as_bytes(), &text);
+                }
             }
-        }
-    }
-
-    /// Writes a field with a template's value, or none if the value is empty.
-    fn templated(&self, name: &str, value: &Template, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b": ");
-        let before = out.len();
-        template::render(value, |var, out| self.variable(var, out), out);
-        if out.len() == before {
-            out.truncate(start);
-        } else {
-            out.extend_from_slice(b"\r\n");
         }
     }
 
@@ -210,8 +240,17 @@ fn request_line(request: &Request, filters: &[Filter], out: &mut Vec<u8>) {
     if request.method == Method::Connect {
         return h1::request_line(out, method, &[request.authority_bytes()]);
     }
+    let [front, path] = path(request, filters);
+    match request.query_bytes() {
+        Some(query) => h1::request_line(out, method, &[front, path, b"?", query]),
+        None => h1::request_line(out, method, &[front, path]),
+    }
+}
+
+/// The path that the endpoint is asked for, in two parts.
+pub(super) fn path<'a>(request: &'a Request, filters: &'a [Filter]) -> [&'a [u8]; 2] {
     let mut path = request.path_bytes();
-    let mut front: &[u8] = b"";
+    let mut front: &'a [u8] = b"";
     for filter in filters {
         if let Filter::RewritePrefix { from, to } = filter
             && let Some(len) = route::prefix_len(path, from)
@@ -224,10 +263,7 @@ fn request_line(request: &Request, filters: &[Filter], out: &mut Vec<u8>) {
     if front.is_empty() && path.is_empty() {
         front = b"/";
     }
-    match request.query_bytes() {
-        Some(query) => h1::request_line(out, method, &[front, path, b"?", query]),
-        None => h1::request_line(out, method, &[front, path]),
-    }
+    [front, path]
 }
 
 /// Writes the fields of a change of protocol (RFC 9110 section 7.8).

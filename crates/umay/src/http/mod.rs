@@ -1,17 +1,22 @@
-//! HTTP/1.1: requests in, answers out, on connections that stay.
+//! HTTP: requests in, answers out, in any version on either side.
 //!
-//! The way of a request: [`connection`] reads its head and finds its route, [`forward`] finds an
-//! endpoint, [`duplex`] moves both bodies at once with a [`body`] per direction, [`head`] decides
-//! what the other side gets to see, and [`answer`] is for when Umay answers itself.
+//! The way of a request: [`connection`] (HTTP/1) or [`multiplexed`] (HTTP/2) gives its head to an
+//! [`exchange`], which finds its route; [`forward`] finds an endpoint; [`duplex`] moves both bodies
+//! at once with a [`body`] per direction; [`head`] decides what the other side gets to see, and
+//! [`answer`] is for when Umay answers itself.
 
 mod answer;
 mod body;
 mod connection;
 mod duplex;
+mod exchange;
 mod forward;
 mod head;
+mod head2;
+mod multiplexed;
 mod record;
 mod scratch;
+mod websocket;
 
 use std::rc::Rc;
 
@@ -48,11 +53,6 @@ impl Http {
         conn: Conn,
         deadline: Deadline,
     ) -> Connection {
-        Connection {
-            http: Rc::clone(self),
-            client,
-            conn,
-            deadline,
-        }
+        Connection::new(self, client, conn, deadline)
     }
 }

@@ -19,7 +19,8 @@ use super::verify::{AcceptAny, Verifier};
 /// 256 names are resumed; they are never shared with another upstream or kept over a reload.
 #[derive(Clone)]
 pub struct ClientTls {
-    config: Arc<ClientConfig>,
+    /// By what they offer, in the order of [`Offer`].
+    configs: [Arc<ClientConfig>; 4],
     sni: Option<ServerName<'static>>,
     warnings: Vec<TlsProblem>,
 }
@@ -30,6 +31,32 @@ impl fmt::Debug for ClientTls {
         f.debug_struct("ClientTls")
             .field("sni", &self.sni)
             .finish_non_exhaustive()
+    }
+}
+
+/// The application protocols that an endpoint is offered (ALPN).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// None: what follows is not HTTP.
+    Nothing,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// HTTP/2, or else HTTP/1.1.
+    Either,
+}
+
+impl Offer {
+    const ALL: [Self; 4] = [Self::Nothing, Self::Http1, Self::Http2, Self::Either];
+
+    fn protocols(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Nothing => &[],
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2 => &[b"h2"],
+            Self::Either => &[b"h2", b"http/1.1"],
+        }
     }
 }
 
@@ -53,17 +80,28 @@ impl ClientTls {
         let config = config(verifier, client.as_ref()).map_err(|error| vec![broken(&error)])?;
         let now = files::unix_now();
         let warning = client.and_then(|certificate| certificate.warning(now));
+        let configs = Offer::ALL.map(|offer| {
+            let mut config = config.clone();
+            let protocols = offer.protocols().iter();
+            config.alpn_protocols = protocols.map(|name| name.to_vec()).collect();
+            Arc::new(config)
+        });
         Ok(Self {
-            config: Arc::new(config),
+            configs,
             sni,
             warnings: warning.into_iter().collect(),
         })
     }
 
-    /// The settings to handshake with. No application protocol is offered: HTTP/1.1 is what an
-    /// endpoint speaks that is asked for none.
-    pub fn config(&self) -> &Arc<ClientConfig> {
-        &self.config
+    /// The settings to handshake with.
+    pub fn config(&self, offer: Offer) -> &Arc<ClientConfig> {
+        let [nothing, http1, http2, either] = &self.configs;
+        match offer {
+            Offer::Nothing => nothing,
+            Offer::Http1 => http1,
+            Offer::Http2 => http2,
+            Offer::Either => either,
+        }
     }
 
     /// The name to ask an endpoint for and to verify: the configured one, else the endpoint's host.

@@ -32,7 +32,7 @@ use rustls::SupportedCipherSuite;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite as suite, kx_group as group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 
-pub use client::ClientTls;
+pub use client::{ClientTls, Offer};
 pub use failure::{accept_reason, connect_reason};
 pub use files::CertificateInfo;
 pub use peer::PeerFacts;

@@ -4,16 +4,16 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::{TlsConnector, TlsStream};
 use umay_core::model;
 use umay_core::reason::Reason;
 
-use super::{Lease, Link, Share};
+use super::{Lease, Share};
 use crate::conn::{Conn, Deadline, Io, Plain, prepare, until};
-use crate::tls;
+use crate::tls::{self, Offer};
 
 /// Why there is no connection.
 #[derive(Clone, Debug)]
@@ -25,7 +25,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub(super) fn new(reason: Reason, detail: impl Into<String>) -> Self {
+    /// A failure for this reason.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         Self {
             reason,
             detail: detail.into(),
@@ -34,13 +35,14 @@ impl Failure {
 }
 
 impl Share {
-    /// Opens a connection to the leased endpoint. No byte of a request is sent before TLS, if the
-    /// endpoint wants it, is established and verified.
+    /// Opens a connection to the leased endpoint, and tells how long that took. No byte of a request
+    /// is sent before TLS, if the endpoint wants it, is established and verified.
     pub(super) async fn connect(
         self: &Rc<Self>,
         lease: &Lease,
+        offer: Offer,
         deadline: &Deadline,
-    ) -> Result<Link, Failure> {
+    ) -> Result<(Conn, Duration), Failure> {
         let Some(endpoint) = lease.endpoint() else {
             return Err(Failure::new(Reason::Internal, "the endpoint is gone"));
         };
@@ -55,7 +57,7 @@ impl Share {
         prepare(&stream);
         let io = if endpoint.address.scheme.is_tls() {
             deadline.set(wait);
-            let secured = until(deadline, self.secure(stream, &endpoint.address)).await;
+            let secured = until(deadline, self.secure(stream, &endpoint.address, offer)).await;
             secured.unwrap_or_else(|| {
                 let detail = format!("no end of the TLS handshake in {wait:?}");
                 Err(Failure::new(Reason::ConnectTimeout, detail))
@@ -66,20 +68,22 @@ impl Share {
         self.worker.metrics.pool.opened.inc();
         let took = started.elapsed();
         self.upstream.metrics.connected(self.worker.index, took);
-        let conn = Conn::new(io, &self.worker.buffers);
-        let mut link = Link::new(conn, Rc::clone(self), lease.place());
-        link.connect = Some(took);
-        Ok(link)
+        Ok((Conn::new(io, &self.worker.buffers), took))
     }
 
-    async fn secure(&self, stream: TcpStream, address: &model::Endpoint) -> Result<Io, Failure> {
+    async fn secure(
+        &self,
+        stream: TcpStream,
+        address: &model::Endpoint,
+        offer: Offer,
+    ) -> Result<Io, Failure> {
         let Some(tls) = &self.upstream.tls else {
             return Err(Failure::new(Reason::Internal, "TLS was not prepared"));
         };
         let name = tls
             .server_name(address)
             .map_err(|error| Failure::new(Reason::UpstreamTlsFailed, error.to_string()))?;
-        let connector = TlsConnector::from(tls.config().clone());
+        let connector = TlsConnector::from(tls.config(offer).clone());
         match connector.connect(name, Plain::new(stream)).await {
             Ok(stream) => Ok(Io::Tls(Box::new(TlsStream::from(stream)))),
             Err(error) => {

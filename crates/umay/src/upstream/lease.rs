@@ -101,6 +101,14 @@ impl Attempts {
         self.failure.take().unwrap_or_else(none)
     }
 
+    /// The endpoint did not take the request: another gets it, if there is another.
+    pub fn refused(&mut self, failure: Failure, others: bool) {
+        match self.place {
+            Some(place) if others => self.failed(place, failure),
+            _ => self.failure = Some(failure),
+        }
+    }
+
     pub(super) fn failed(&mut self, place: usize, failure: Failure) {
         self.failed.push(place);
         self.failure = Some(failure);

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Share;
+use super::{Awaited, Share};
 use crate::conn::{Conn, Millis, Timers};
 
 /// One worker's idle connections to one endpoint.
@@ -66,6 +66,8 @@ pub struct Link {
     pub reused: bool,
     /// How long it took to open; `None` if it was open.
     pub connect: Option<Duration>,
+    /// What is waited for, if it is a stream of HTTP/2.
+    pub awaited: Option<Awaited>,
     /// Counts the end of the connection, unless it goes back to the pool.
     life: Life,
 }
@@ -79,7 +81,23 @@ impl Link {
             conn,
             reused: false,
             connect: None,
+            awaited: None,
             life: Life(Some((share, place))),
+        }
+    }
+
+    pub(super) fn on_stream(
+        conn: Conn,
+        awaited: Awaited,
+        reused: bool,
+        connect: Option<Duration>,
+    ) -> Self {
+        Self {
+            conn,
+            reused,
+            connect,
+            awaited: Some(awaited),
+            life: Life(None),
         }
     }
 

@@ -251,14 +251,11 @@ fn mistakes_in_endpoints() {
             ),
             (
                 "ftp://a",
-                "`ftp://` is no way to speak to an endpoint; there are http://, https://, tcp:// and tls://",
+                "`ftp://` is no way to speak to an endpoint; there are http://, https://, h2c://, h2://, tcp:// and tls://",
             ),
             ("wss://a", "`wss://` goes over `https://`; write that"),
             ("mqtts://a", "`mqtts://` goes over `tls://`; write that"),
-            (
-                "h2c://a",
-                "`h2c://`: HTTP/2 to endpoints is not there yet; use http:// or https://",
-            ),
+            ("grpc://a", "`grpc://` goes over `h2c://`; write that"),
             (
                 "unix:/run/a",
                 "sockets in the file system cannot be endpoints yet",

@@ -60,7 +60,7 @@ fn mistakes_in_upstreams() {
         ),
         (
             "to = \"htp://a:1\"\n",
-            "4:6 `htp://` is no way to speak to an endpoint; there are http://, https://, tcp:// and tls://",
+            "4:6 `htp://` is no way to speak to an endpoint; there are http://, https://, h2c://, h2://, tcp:// and tls://",
         ),
         (
             "to = \"https://a\"\nweight = 1\n",

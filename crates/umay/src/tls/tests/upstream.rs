@@ -5,7 +5,7 @@ use umay_core::model::{ClientAuth, Endpoint, Scheme, UpstreamTls};
 use umay_core::reason::Reason;
 
 use super::*;
-use crate::tls::{Choice, ClientTls, PeerFacts, accept_reason, connect_reason, self_signed};
+use crate::tls::{Choice, ClientTls, Offer, PeerFacts, accept_reason, connect_reason, self_signed};
 
 fn upstream(ca: Option<PathBuf>) -> UpstreamTls {
     UpstreamTls {
@@ -35,7 +35,7 @@ fn connect(tls: &UpstreamTls, host: &str, server: &ServerTls) -> Result<Ends, Fa
     let Choice::Accept { config, .. } = server.choose(None, &[]) else {
         panic!("refused");
     };
-    handshake(client.config(), &name.to_str(), config)
+    handshake(client.config(Offer::Http1), &name.to_str(), config)
 }
 
 fn check(tls: &UpstreamTls, dir: &Scratch, issued: &Issued, reason: Reason, word: &str) {
@@ -237,7 +237,7 @@ fn resumes_sessions() {
         panic!("refused");
     };
     for resumed in [false, true, true] {
-        let ends = handshake(client.config(), "a.example", config).unwrap();
+        let ends = handshake(client.config(Offer::Http1), "a.example", config).unwrap();
         assert_eq!(PeerFacts::of(&ends.server).resumed, resumed);
     }
 }

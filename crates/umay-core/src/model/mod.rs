@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use ipnet::IpNet;
+
+mod settings;
+
+pub use settings::{Http2, Limits, Timeouts};
 
 /// The name of a listener, route or upstream.
 pub type Name = String;
@@ -27,6 +30,8 @@ pub struct Model {
     pub timeouts: Timeouts,
     /// Caps.
     pub limits: Limits,
+    /// How HTTP/2 is spoken, on both sides.
+    pub http2: Http2,
     /// Listeners by name.
     pub listeners: BTreeMap<Name, Listener>,
     /// Routes, in the order of the document (order only breaks ties, see [`crate::route`]).
@@ -53,84 +58,6 @@ pub enum AccessLog {
     Stdout,
     /// A file, appended to.
     File(PathBuf),
-}
-
-/// Deadlines. All but `connect`, `handshake`, `header` and `drain` are by progress: each byte that moves starts them anew.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// TLS handshake with a client, whole. Default 10 s.
-    pub handshake: Duration,
-    /// A request head, from its first byte to its last. Default 15 s.
-    pub header: Duration,
-    /// A request or response body, between two reads. Default 60 s.
-    pub body: Duration,
-    /// Between two successful writes to a peer that has stopped taking. Default 60 s.
-    pub send: Duration,
-    /// An idle client connection, until the first byte of a request. Default 75 s.
-    pub keep_alive: Duration,
-    /// TCP connect (and TLS handshake, each) to an endpoint. Default 3 s.
-    pub connect: Duration,
-    /// From the request sent to the first byte of the answer. Default 60 s.
-    pub first_byte: Duration,
-    /// A tunnel (TCP, WebSocket) without a byte either way. Default 1 h.
-    pub tunnel: Duration,
-    /// How long a drain may take before what is left is cut. Default 30 s.
-    pub drain: Duration,
-    /// How long to keep accepting after readiness went off, when draining. Default 0 s.
-    pub drain_delay: Duration,
-    /// How long a silent client is waited for before it is taken for one whose server speaks first. Default 300 ms.
-    pub detect: Duration,
-    /// An idle connection to an endpoint. Default 55 s.
-    pub upstream_idle: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            handshake: Duration::from_secs(10),
-            header: Duration::from_secs(15),
-            body: Duration::from_secs(60),
-            send: Duration::from_secs(60),
-            keep_alive: Duration::from_secs(75),
-            connect: Duration::from_secs(3),
-            first_byte: Duration::from_secs(60),
-            tunnel: Duration::from_secs(3600),
-            drain: Duration::from_secs(30),
-            drain_delay: Duration::ZERO,
-            detect: Duration::from_millis(300),
-            upstream_idle: Duration::from_secs(55),
-        }
-    }
-}
-
-/// Caps.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of a request or response head. Default 32 KiB.
-    pub head: usize,
-    /// Fields in a head. Default 100.
-    pub fields: usize,
-    /// Bytes of a request target. Default 8 KiB.
-    pub target: usize,
-    /// Bytes of a request body; `None` (default) is unlimited.
-    pub body: Option<u64>,
-    /// Client connections in all; `None` (default) is nine tenths of the file-descriptor limit, halved (each may need an endpoint's).
-    pub connections: Option<usize>,
-    /// Idle connections kept per endpoint, by the whole process. Default 128.
-    pub pool: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            head: 32 * 1024,
-            fields: 100,
-            target: 8 * 1024,
-            body: None,
-            connections: None,
-            pool: 128,
-        }
-    }
 }
 
 /// An address to accept connections on.
@@ -448,8 +375,12 @@ pub enum Scheme {
     Detected,
     /// `http://`: HTTP/1.1 in plaintext.
     Http,
-    /// `https://`: HTTP/1.1 over TLS.
+    /// `https://`: HTTP over TLS, in the version that the endpoint prefers (ALPN).
     Https,
+    /// `h2c://`: HTTP/2 in plaintext.
+    H2c,
+    /// `h2://`: HTTP/2 over TLS.
+    H2,
     /// `tcp://`: bytes.
     Tcp,
     /// `tls://`: bytes over TLS.
@@ -459,12 +390,12 @@ pub enum Scheme {
 impl Scheme {
     /// True if TLS is spoken to the endpoint.
     pub fn is_tls(self) -> bool {
-        matches!(self, Self::Https | Self::Tls)
+        matches!(self, Self::Https | Self::H2 | Self::Tls)
     }
 
     /// True if an HTTP request can be sent to the endpoint.
     pub fn serves_http(self) -> bool {
-        matches!(self, Self::Detected | Self::Http | Self::Https)
+        !matches!(self, Self::Tcp | Self::Tls)
     }
 
     /// True if a raw stream can be sent to the endpoint.

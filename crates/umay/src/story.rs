@@ -1,0 +1,63 @@
+//! What is remembered of a raw stream, or of a connection that never became one, until it is over:
+//! for the access log and the metrics.
+
+use umay_core::reason::Reason;
+
+use crate::site::{Client, Route};
+use crate::telemetry::access;
+use crate::tunnel::Ended;
+use crate::worker::Worker;
+
+/// One stream's story.
+#[derive(Debug, Default)]
+pub struct Story<'a> {
+    proto: &'static str,
+    /// Its route, if it has found one.
+    pub route: Option<&'a Route>,
+    /// How it went.
+    pub ended: Ended,
+    /// What was tried to reach an endpoint.
+    pub attempts: access::Attempts<'a>,
+}
+
+impl Story<'_> {
+    /// The story of a stream that speaks this, as far as is known.
+    pub fn of(proto: &'static str) -> Self {
+        Self {
+            proto,
+            ..Self::default()
+        }
+    }
+
+    /// Counts and logs a stream that was refused.
+    pub fn tell(mut self, worker: &Worker, client: &Client, reason: Reason, detail: &str) {
+        self.ended.reason = Some(reason);
+        detail.clone_into(&mut self.ended.detail);
+        self.log(worker, client);
+    }
+
+    /// Counts and logs it.
+    pub fn log(&self, worker: &Worker, client: &Client) {
+        let reason = self.ended.reason;
+        let duration = client.accepted.elapsed();
+        worker.metrics.tcp.closed(reason, duration);
+        if reason.is_some() {
+            worker.metrics.refusals.count(reason);
+        }
+        if !worker.access.is_on() {
+            return;
+        }
+        worker.access.tcp(&access::TcpEntry {
+            downstream: client.downstream(client.peer.ip().to_canonical()),
+            proto: self.proto,
+            alpn: client.tls.as_ref().and_then(|tls| tls.alpn.as_deref()),
+            route: self.route.map(|route| &*route.model.name),
+            reason,
+            detail: &self.ended.detail,
+            bytes_in: self.ended.bytes_in,
+            bytes_out: self.ended.bytes_out,
+            duration,
+            attempts: self.attempts,
+        });
+    }
+}
