@@ -62,11 +62,12 @@ python: packages
 		target/python/bin/pip install -q -r crates/umay/tests/python/requirements.txt; \
 	}
 
+# These versions build with the toolchain of rust-toolchain.toml; the newest may want a newer one.
 nextest:
-	@cargo nextest --version > /dev/null 2>&1 || cargo install --locked cargo-nextest
+	@cargo nextest --version > /dev/null 2>&1 || cargo install --locked cargo-nextest@0.9.151
 
 deny:
-	@cargo deny --version > /dev/null 2>&1 || cargo install --locked cargo-deny
+	@cargo deny --version > /dev/null 2>&1 || cargo install --locked cargo-deny@0.20.2
 
 fuzzer:
 	@cargo fuzz --version > /dev/null 2>&1 || cargo install --locked cargo-fuzz

@@ -46,8 +46,9 @@ pub mod code {
 /// Bytes of a frame's head.
 const HEAD: usize = 9;
 
-/// Bytes of a payload that are kept: what RST_STREAM, GOAWAY and WINDOW_UPDATE say.
-const KEPT: usize = 8;
+/// Bytes of a payload that are kept: what RST_STREAM, GOAWAY and WINDOW_UPDATE say, and the beginning
+/// of a GOAWAY's words.
+const KEPT: usize = 8 + 15;
 
 /// The connection preface of a client (RFC 9113 section 3.4), in bytes.
 pub const PREFACE: usize = 24;
@@ -75,12 +76,21 @@ impl Frame {
 
     /// The error code of RST_STREAM or GOAWAY.
     pub fn code(&self) -> Option<u32> {
-        let [a, b, c, d, e, f, g, h] = self.start;
+        let [a, b, c, d, e, f, g, h, ..] = self.start;
         match (self.kind, self.length) {
             (kind::RST_STREAM, 4..) => Some(u32::from_be_bytes([a, b, c, d])),
             (kind::GOAWAY, 8..) => Some(u32::from_be_bytes([e, f, g, h])),
             _ => None,
         }
+    }
+
+    /// The beginning of the words of a GOAWAY.
+    pub fn words(&self) -> &[u8] {
+        let length = match self.kind {
+            kind::GOAWAY => KEPT.min(self.length as usize),
+            _ => 0,
+        };
+        self.start.get(8..length).unwrap_or_default()
     }
 
     /// The last stream that a GOAWAY says was or might be processed.
@@ -452,6 +462,7 @@ mod tests {
             (frames[2].last_stream(), frames[2].code()),
             (Some(3), Some(11))
         );
+        assert_eq!(frames[2].words(), b"x");
         assert_eq!(frames[3].code(), None);
         assert!(frames[4].has(1) && frames[4].length == 7);
     }

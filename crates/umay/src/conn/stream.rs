@@ -168,7 +168,9 @@ impl Stream {
             Sending::Open(send) => ready!(send.poll_reset(cx)),
             Sending::Ended => return Poll::Pending,
         };
-        let by_peer = self.known.as_ref().is_none_or(Known::is_reset);
+        // What ends the connection is told of the connection.
+        let by_peer =
+            self.known.as_ref().is_none_or(Known::is_reset) || self.watch.ended().is_some();
         Poll::Ready(match reset {
             Ok(reason) if by_peer => Reset::Peer(format!("reset with {reason:?}")),
             Ok(reason) => Reset::Broken(format!("the stream had to be reset with {reason:?}")),

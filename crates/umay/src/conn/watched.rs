@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use umay_core::frames::{Abuse, Allowance, Guard, PREFACE, Scanner, code, kind};
+use umay_core::frames::{Abuse, Allowance, Guard, PREFACE, Scanner, kind};
 
 use umay_core::model::{Http2, Limits};
 
@@ -45,8 +45,8 @@ pub struct Watch {
     stuck: Cell<Option<Millis>>,
     /// Who waits for the first frame.
     waiting: RefCell<Option<Waker>>,
-    /// The error code with which the connection was given up.
-    ended: Cell<Option<u32>>,
+    /// The words with which the connection was given up for an error.
+    ended: RefCell<Option<Vec<u8>>>,
     /// Streams on which more of a body may come.
     uploads: Cell<u32>,
     /// Bytes of bodies that the peer takes on the connection, whatever their streams.
@@ -97,7 +97,7 @@ impl Watch {
             heard: Cell::new(timers.now()),
             stuck: Cell::new(None),
             waiting: RefCell::new(None),
-            ended: Cell::new(None),
+            ended: RefCell::default(),
             uploads: Cell::new(0),
             window: Cell::new(FIRST_WINDOW),
             dry: Cell::new(None),
@@ -138,9 +138,9 @@ impl Watch {
         }
     }
 
-    /// The code of a GOAWAY that was sent for an error, or would have been.
-    pub fn ended(&self) -> Option<u32> {
-        self.ended.get()
+    /// The beginning of the words, if any, of a GOAWAY that was sent for an error or would have been.
+    pub fn ended(&self) -> Option<Vec<u8>> {
+        self.ended.borrow().clone()
     }
 
     /// True if the peer has taken no byte of any body for a while, because streams that it does not
@@ -192,7 +192,7 @@ impl Watch {
                 }
                 // RFC 9113 section 3.4; the library does not insist.
                 if frame.kind != kind::SETTINGS {
-                    self.ended.set(Some(code::PROTOCOL_ERROR));
+                    *self.ended.borrow_mut() = Some(Vec::new());
                     let what = "the first frame is not SETTINGS";
                     result = Err(Error::new(ErrorKind::InvalidData, what));
                 }
@@ -216,7 +216,7 @@ impl Watch {
         state.output.scan(bytes, |frame| {
             self.window_changed(-i64::from(frame.takes()));
             if let (kind::GOAWAY, Some(1..)) = (frame.kind, frame.code()) {
-                self.ended.set(frame.code());
+                *self.ended.borrow_mut() = Some(frame.words().to_vec());
             }
             if let Some(guard) = guard {
                 ledger.sent(&frame);

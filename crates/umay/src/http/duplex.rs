@@ -474,8 +474,8 @@ fn stream_failed(error: &h2::Error, id: u32, watch: &Watch) -> (Reason, String) 
     let detail = error.to_string();
     let reason = match error {
         _ if refused || unseen => Reason::UpstreamRefusedStream,
-        error if error.is_library() => match &*detail {
-            large if large.contains("header_list") || large.contains("continuations") => {
+        error if error.is_library() => match watch.ended().as_deref() {
+            Some(words) if words.starts_with(b"head") || words.starts_with(b"too_many_cont") => {
                 Reason::UpstreamHeadTooLarge
             }
             _ => Reason::UpstreamMalformed,

@@ -109,18 +109,16 @@ fn builder(http2: &Http2, limits: &Limits) -> Builder {
     builder
 }
 
-/// Which word says why the library gave a connection up. It has caps of its own, and their names.
-fn why_broken(detail: &str) -> reason::Reason {
-    let all = [
-        ("too_many_continuations", reason::Reason::ContinuationFlood),
-        ("too_many_data_frames", reason::Reason::EmptyDataFlood),
-        ("too_many_resets", reason::Reason::RapidReset),
-        (
-            "header_list_way_too_large",
-            reason::Reason::RequestHeadTooLarge,
-        ),
+/// Which word says why the library gave a connection up. It has caps of its own, and says in GOAWAY
+/// which of them it was.
+fn why_broken(words: &[u8]) -> reason::Reason {
+    let all: [(&[u8], _); 4] = [
+        (b"too_many_cont", reason::Reason::ContinuationFlood),
+        (b"too_many_data", reason::Reason::EmptyDataFlood),
+        (b"too_many_rese", reason::Reason::RapidReset),
+        (b"header_list_w", reason::Reason::RequestHeadTooLarge),
     ];
-    let found = all.iter().find(|(name, _)| detail.contains(name));
+    let found = all.iter().find(|(name, _)| words.starts_with(name));
     found.map_or(reason::Reason::ConnectionBroken, |(_, reason)| *reason)
 }
 
@@ -144,8 +142,8 @@ impl Multiplexed {
                 Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending => {}
             }
-            self.look();
-            if !self.leave() {
+            let caught = self.look();
+            if !(caught | self.leave()) {
                 break;
             }
         }
@@ -156,8 +154,8 @@ impl Multiplexed {
         self.poll_life(cx)
     }
 
-    /// Looks at what the watch has seen.
-    fn look(&mut self) {
+    /// Looks at what the watch has seen; true if there is something to be sent for it.
+    fn look(&mut self) -> bool {
         let silent = self.watch.take_silent();
         for (count, reason, detail) in [
             (
@@ -185,14 +183,16 @@ impl Multiplexed {
             self.over = Some((abuse.reason(), String::new()));
             self.leaving = true;
             self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            return true;
         }
+        false
     }
 
     fn fail(&mut self, detail: String) {
         // What the library gave up for may have been seen coming.
         self.look();
-        if self.over.is_none() && self.watch.ended().is_some() {
-            self.over = Some((why_broken(&detail), detail));
+        if let (None, Some(words)) = (&self.over, self.watch.ended()) {
+            self.over = Some((why_broken(&words), detail));
         }
     }
 

@@ -393,6 +393,24 @@ pub(crate) const RULES: &[Rule] = &[
         Seen,
     ),
     rule(
+        "5.4.2",
+        "trailers that were under way to a stream beyond the cap",
+        |c| {
+            let block = c.request("POST", "/", &[]);
+            for _ in 0..100 {
+                let stream = c.next_stream();
+                c.send(&Frame::headers(stream, &block))?;
+            }
+            c.send_all(&[
+                Frame::headers(201, &block),
+                Frame::data(201, "x"),
+                Frame::headers(201, hpack::literal("x-sum", "1")).end(),
+                Frame::reset(1, code::CANCEL),
+            ])
+        },
+        Reset(201, &[code::REFUSED_STREAM]),
+    ),
+    rule(
         "8.7",
         "RST_STREAM ends the request, and no answer comes",
         |c| {
