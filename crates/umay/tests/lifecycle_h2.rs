@@ -215,12 +215,14 @@ fn an_endpoint_that_is_not_there_any_more_is_given_up() {
 
 #[test]
 fn peers_that_are_slow_but_there_are_left_alone() {
+    // More patient than the others: a busy machine must not pass for a peer that is gone.
+    let patient = "http2.ping_interval = \"300ms\"\nhttp2.ping_timeout = \"2s\"";
     let endpoint = Server::http(|_| {
-        thread::sleep(Duration::from_millis(1500));
+        thread::sleep(Duration::from_millis(3500));
         ok("late")
     });
     let slow = Endpoint::start(|stream| {
-        thread::sleep(Duration::from_millis(1500));
+        thread::sleep(Duration::from_millis(3500));
         stream.respond(200, &[], false)?;
         stream.send(b"late")?;
         stream.finish(&[])
@@ -229,7 +231,7 @@ fn peers_that_are_slow_but_there_are_left_alone() {
         format!("http://{}", endpoint.addr()),
         format!("h2c://{}", slow.addr()),
     ] {
-        let umay = umay!("listen = \"127.0.0.1:0\"\nto = \"{to}\"\n{PINGS}\n");
+        let umay = umay!("listen = \"127.0.0.1:0\"\nto = \"{to}\"\n{patient}\n");
         let client = Client::connect(umay.addr()).unwrap();
         let mut stream = get(&client, "/");
         assert_eq!(stream.head().unwrap().status(), 200);
