@@ -10,7 +10,7 @@
 use std::fs::File;
 
 use umay_test::programs::{curl, nginx};
-use umay_test::{Certs, Server, TempDir, Umay, answer, ok, peak_rss, rss, umay};
+use umay_test::{Certs, Server, TempDir, Umay, Value, answer, ok, peak_rss, rss, umay};
 
 const GIB: u64 = 1 << 30;
 
@@ -59,12 +59,21 @@ fn curl_speaks_every_version_of_tls_and_http_that_there_is() {
     ] {
         assert_eq!(scene.curl("http", "/", args), "hi", "{args:?}");
     }
-    let versions = scene.umay.log();
-    for proto in ["http/1.0", "http/1.1", "http/2"] {
-        let seen = versions.iter().any(|line| line["proto"] == proto);
-        assert!(seen, "{proto}");
+    // The log is written behind the answers.
+    for (scheme, proto) in [
+        ("https", "http/1.0"),
+        ("https", "http/1.1"),
+        ("https", "http/2"),
+        ("http", "http/1.0"),
+        ("http", "http/1.1"),
+        ("http", "http/2"),
+    ] {
+        let seen = |line: &Value| line["scheme"] == scheme && line["proto"] == proto;
+        scene.umay.wait_log(seen);
     }
-    assert!(versions.iter().any(|line| line["tls"] == "1.2"));
+    for tls in ["1.2", "1.3"] {
+        scene.umay.wait_log(|line| line["tls"] == tls);
+    }
 }
 
 #[test]
