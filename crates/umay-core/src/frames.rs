@@ -41,6 +41,14 @@ pub mod code {
     pub const FRAME_SIZE_ERROR: u32 = 6;
     /// The stream was not processed.
     pub const REFUSED_STREAM: u32 = 7;
+
+    /// True for the codes that say that the peer broke the rules on a stream.
+    pub fn is_peers_fault(code: u32) -> bool {
+        matches!(
+            code,
+            PROTOCOL_ERROR | FLOW_CONTROL_ERROR | STREAM_CLOSED | FRAME_SIZE_ERROR
+        )
+    }
 }
 
 /// Bytes of a frame's head.
@@ -341,10 +349,7 @@ impl Guard {
                 None
             }
             kind::RST_STREAM => match frame.code()? {
-                code::PROTOCOL_ERROR
-                | code::FLOW_CONTROL_ERROR
-                | code::STREAM_CLOSED
-                | code::FRAME_SIZE_ERROR => {
+                code if code::is_peers_fault(code) => {
                     (!self.provoked.take(now)).then_some(Abuse::ProvokedReset)
                 }
                 code::REFUSED_STREAM => (!self.refused.take(now)).then_some(Abuse::TooManyStreams),

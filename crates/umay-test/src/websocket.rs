@@ -32,7 +32,11 @@ pub fn accept<S: Read + Write>(conn: S) -> io::Result<WebSocket<S>> {
 
 /// Shakes hands as a server and echoes every text and binary message until the client closes.
 pub fn echo<S: Read + Write>(conn: S) -> io::Result<()> {
-    let mut socket = accept(conn)?;
+    echo_on(&mut accept(conn)?)
+}
+
+/// The same where hands were shaken already.
+pub fn echo_on<S: Read + Write>(socket: &mut WebSocket<S>) -> io::Result<()> {
     loop {
         match socket.read() {
             Ok(message) if message.is_text() || message.is_binary() => {

@@ -72,4 +72,9 @@ impl Worker {
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
+
+    /// The same, 128 bits.
+    pub fn random_128(&self) -> u128 {
+        u128::from(self.random()) << 64 | u128::from(self.random())
+    }
 }

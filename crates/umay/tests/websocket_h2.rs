@@ -38,7 +38,7 @@ impl Peer {
                     assert_eq!(request.get(name), None);
                 }
                 stream.respond(200, &[], false)?;
-                echo(&mut socket(&mut *stream, Role::Server))?;
+                websocket::echo_on(&mut socket(&mut *stream, Role::Server))?;
                 stream.finish(&[])
             })),
         ]
@@ -58,19 +58,6 @@ impl Peer {
 
 fn socket<S: io::Read + io::Write>(stream: S, role: Role) -> WebSocket<S> {
     WebSocket::from_raw_socket(stream, role, None)
-}
-
-fn echo<S: io::Read + io::Write>(socket: &mut WebSocket<S>) -> io::Result<()> {
-    loop {
-        match socket.read() {
-            Ok(message) if message.is_text() || message.is_binary() => {
-                socket.send(message).map_err(io::Error::other)?;
-            }
-            Ok(_) => {}
-            Err(Error::ConnectionClosed) => return Ok(()),
-            Err(error) => return Err(io::Error::other(error)),
-        }
-    }
 }
 
 const CONNECT: [(&str, &str); 2] = [(":protocol", "websocket"), ("sec-websocket-version", "13")];

@@ -69,15 +69,9 @@ impl Ledger {
         }
         let count = match (frame.kind, frame.code()) {
             (kind::RST_STREAM, Some(code::REFUSED_STREAM)) => &mut self.silent.refused,
-            (
-                kind::RST_STREAM,
-                Some(
-                    code::PROTOCOL_ERROR
-                    | code::FLOW_CONTROL_ERROR
-                    | code::STREAM_CLOSED
-                    | code::FRAME_SIZE_ERROR,
-                ),
-            ) => &mut self.silent.malformed,
+            (kind::RST_STREAM, Some(code)) if code::is_peers_fault(code) => {
+                &mut self.silent.malformed
+            }
             (kind::HEADERS, _) if self.opened.iter().any(|(id, _)| *id == stream) => {
                 &mut self.silent.too_large
             }

@@ -15,7 +15,7 @@ pub use ledger::Silent;
 pub use pulse::Pulse;
 pub use stream::{Answered, Reset, Stream};
 pub use timer::{Deadline, Millis, NEVER, TICK, Timers};
-pub use watched::{Watch, Watched, header_list};
+pub use watched::{SEND_BUFFER, Watch, Watched, header_list};
 
 use std::future::{Future, poll_fn};
 use std::io::{Error, ErrorKind, IoSlice, Result};

@@ -18,6 +18,9 @@ use umay_core::model::{Http2, Limits};
 use super::ledger::{Ledger, Silent};
 use super::{Conn, Millis, Timers};
 
+/// Bytes that the library may hold of a stream on their way to the socket: 64 KiB.
+pub const SEND_BUFFER: usize = 64 * 1024;
+
 /// Bytes of a head's fields that the library is to take. The room above our own limit is where a
 /// head that is too large is still told apart, and told (431). The library also takes from this how
 /// many CONTINUATION frames there may be, and it must not be stricter than we are.

@@ -99,7 +99,7 @@ impl Exchange {
             trusted: &listener.trusted_proxies,
             forwarded: listener.forwarded,
         };
-        let random = u128::from(worker.random()) << 64 | u128::from(worker.random());
+        let random = worker.random_128();
         let secure = self.client.tls.is_some();
         record.forwarded = Some(policy.decide(self.client.peer, secure, &scratch.request, random));
     }

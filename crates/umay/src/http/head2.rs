@@ -39,13 +39,8 @@ pub(super) fn request_in(
     request.method = Method::from_token(token);
     request.method_span = request.fields.store(token);
     target(head.uri(), arrived, limits, request)?;
-    let length = fields_in(head.headers(), limits, &mut request.fields).map_err(|wrong| {
-        let reason = match wrong {
-            Wrong::TooLarge(_) => Reason::RequestHeadTooLarge,
-            Wrong::Malformed(_) => Reason::RequestMalformed,
-        };
-        (reason, wrong.what())
-    })?;
+    let length = fields_in(head.headers(), limits, &mut request.fields)
+        .map_err(|wrong| wrong.told(Reason::RequestHeadTooLarge, Reason::RequestMalformed))?;
     host(head.uri(), request)?;
     match request.fields.first(FieldId::Expect) {
         None => {}
@@ -167,9 +162,11 @@ enum Wrong {
 }
 
 impl Wrong {
-    fn what(&self) -> &'static str {
+    /// With the word of the side that sent the head.
+    fn told(self, too_large: Reason, malformed: Reason) -> Refused {
         match self {
-            Self::TooLarge(what) | Self::Malformed(what) => what,
+            Self::TooLarge(what) => (too_large, what),
+            Self::Malformed(what) => (malformed, what),
         }
     }
 }
@@ -254,13 +251,8 @@ pub(super) fn response_in(
     if response.status == 101 {
         return Err((Reason::UpstreamMalformed, "101 has no meaning in HTTP/2"));
     }
-    let length = fields_in(head.headers(), limits, &mut response.fields).map_err(|wrong| {
-        let reason = match wrong {
-            Wrong::TooLarge(_) => Reason::UpstreamHeadTooLarge,
-            Wrong::Malformed(_) => Reason::UpstreamMalformed,
-        };
-        (reason, wrong.what())
-    })?;
+    let length = fields_in(head.headers(), limits, &mut response.fields)
+        .map_err(|wrong| wrong.told(Reason::UpstreamHeadTooLarge, Reason::UpstreamMalformed))?;
     let phrase = h1::phrase(response.status).as_bytes();
     response.phrase = response.fields.store(phrase);
     let bodiless = match response.status {

@@ -17,7 +17,8 @@ use super::exchange::{Exchange, Head, Next};
 use super::head2::{self, Arrived};
 use super::record::Record;
 use crate::conn::{
-    Conn, Deadline, Io, Millis, NEVER, Pulse, Stream, Timers, Watch, Watched, header_list, until,
+    Conn, Deadline, Io, Millis, NEVER, Pulse, SEND_BUFFER, Stream, Timers, Watch, Watched,
+    header_list, until,
 };
 use crate::drain::Phase;
 use crate::site::Client;
@@ -121,9 +122,6 @@ fn why_broken(words: &[u8]) -> reason::Reason {
     let found = all.iter().find(|(name, _)| words.starts_with(name));
     found.map_or(reason::Reason::ConnectionBroken, |(_, reason)| *reason)
 }
-
-/// Bytes that a stream may have on their way to the socket.
-pub(super) const SEND_BUFFER: usize = 64 * 1024;
 
 impl Multiplexed {
     /// Ready when the connection is over.
@@ -304,7 +302,7 @@ async fn serve(mut exchange: Exchange, head: http::Request<()>, ended: bool) {
     let arrived = Arrived {
         ended,
         schemes,
-        random: u128::from(worker.random()) << 64 | u128::from(worker.random()),
+        random: worker.random_128(),
     };
     let read = head2::request_in(&head, &arrived, &worker.limits, &mut scratch.request);
     drop(head);

@@ -75,19 +75,19 @@ impl Cargo {
         }
     }
 
-    /// What an endpoint of this scheme is offered.
-    fn offer(self, scheme: Scheme) -> Offer {
+    /// What an endpoint of this scheme is offered; `speaks_http2` if it has shown that it does.
+    fn offer(self, scheme: Scheme, speaks_http2: bool) -> Offer {
         match (self, scheme) {
             (Self::Bytes, _) => Offer::Nothing,
             (_, Scheme::H2 | Scheme::H2c) => Offer::Http2,
             (
                 Self::Request {
-                    http2: true,
+                    http2,
                     upgrade: false,
                     ..
                 },
                 Scheme::Detected,
-            ) => Offer::Either,
+            ) if http2 || speaks_http2 => Offer::Either,
             (Self::Request { upgrade: false, .. }, Scheme::Https) => Offer::Either,
             (Self::Request { .. }, _) => Offer::Http1,
         }
@@ -211,13 +211,7 @@ impl Share {
         let scheme = lease
             .endpoint()
             .map_or(Scheme::Detected, |e| e.address.scheme);
-        let mut offer = cargo.offer(scheme);
-        if (scheme, offer) == (Scheme::Detected, Offer::Http1)
-            && !matches!(cargo, Cargo::Request { upgrade: true, .. })
-            && self.speaks_http2(place)
-        {
-            offer = Offer::Either;
-        }
+        let offer = cargo.offer(scheme, self.speaks_http2(place));
         if matches!(offer, Offer::Http2 | Offer::Either) {
             // Boxed, as the connecting below: rare beside what the task must remember otherwise.
             let ticket = Box::pin(self.multiplexed(offer, lease, deadline)).await?;

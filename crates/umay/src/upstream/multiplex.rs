@@ -16,12 +16,10 @@ use umay_core::reason::Reason;
 
 use super::{Failure, Link, Share};
 use crate::conn::{
-    Conn, Deadline, Io, Millis, Pulse, Stream, Timers, Watch, Watched, header_list, until,
+    Conn, Deadline, Io, Millis, Pulse, SEND_BUFFER, Stream, Timers, Watch, Watched, header_list,
+    until,
 };
 use crate::worker::Worker;
-
-/// Bytes that a stream may have on their way to the socket.
-const SEND_BUFFER: usize = 64 * 1024;
 
 /// One worker's HTTP/2 connections to one endpoint.
 #[derive(Default)]
