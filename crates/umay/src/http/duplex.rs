@@ -119,10 +119,8 @@ impl Duplex<'_> {
         if let Some(stream) = self.client.io_mut().stream_mut()
             && let Poll::Ready(reset) = stream.poll_reset(cx)
         {
-            return Poll::Ready(match reset {
-                Reset::Peer(why) => failed(Reason::ClientGone, why),
-                Reset::Broken(why) => failed(Reason::RequestBodyMalformed, why),
-            });
+            let (reason, why) = reset_by_client(reset);
+            return Poll::Ready(failed(reason, why));
         }
         if let Err(end) = self.poll_up(cx) {
             return Poll::Ready(end);
@@ -463,6 +461,14 @@ impl Duplex<'_> {
             fields.push(b"Sec-WebSocket-Accept", accept.as_bytes());
         }
         Ok(())
+    }
+}
+
+/// Why there is no more of a client's stream.
+pub(super) fn reset_by_client(reset: Reset) -> (Reason, String) {
+    match reset {
+        Reset::Peer(why) => (Reason::ClientGone, why),
+        Reset::Broken(why) => (Reason::RequestBodyMalformed, why),
     }
 }
 

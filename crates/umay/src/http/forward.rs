@@ -1,19 +1,21 @@
 //! A request on its way to an endpoint: picked, connected, sent, and tried elsewhere if that is safe.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use umay_core::grpc;
 use umay_core::message::{Framing, Method, Request, Version};
 use umay_core::reason::Reason;
 
 use super::body::{self, Half};
-use super::duplex::{Duplex, End, State};
+use super::duplex::{Duplex, End, State, reset_by_client};
 use super::exchange::{Exchange, Next};
 use super::record::Record;
 use super::scratch::Scratch;
 use super::{head, head2, websocket};
-use crate::conn::{self, Millis, NEVER};
+use crate::conn::{Millis, NEVER, Reset};
 use crate::site::Route;
 use crate::tunnel;
 use crate::upstream::{Attempts, Cargo, Failure, Lease, Link, Opened, Share};
@@ -43,15 +45,7 @@ impl Exchange {
         let until = grpc::timeout(request).filter(|_| call);
         let until = until.map_or(NEVER, |wait| self.http.worker.timers.after(wait));
         loop {
-            let opening = share.open(cargo, &mut attempts, &self.deadline);
-            let opened = if until == NEVER {
-                opening.await
-            } else {
-                let clock = self.http.worker.timers.deadline();
-                clock.set_at(until);
-                let late = || Err(Failure::new(Reason::DeadlineExceeded, ""));
-                conn::until(&clock, opening).await.unwrap_or_else(late)
-            };
+            let opened = self.open(share, cargo, &mut attempts, until).await;
             record.attempts = attempts.count;
             record.endpoint = attempts.place.map(|place| (Rc::clone(share), place));
             let attempt = match opened {
@@ -59,7 +53,14 @@ impl Exchange {
                     self.attempt(scratch, record, route, &mut up, (opened, lease), until)
                         .await
                 }
-                Err(failure) => Attempt::Failed(failure.reason, failure.detail),
+                Err(Unopened::Failed(Failure { reason, detail })) => {
+                    Attempt::Failed(reason, detail)
+                }
+                Err(Unopened::Reset(reset)) => {
+                    let (reason, detail) = reset_by_client(reset);
+                    record.because(reason, detail);
+                    Attempt::Over(Next::Cut)
+                }
             };
             match attempt {
                 Attempt::Over(next) => return next,
@@ -82,6 +83,37 @@ impl Exchange {
                 }
             }
         }
+    }
+
+    /// Opens the way to an endpoint, unless the client gives up before, or its deadline has come.
+    async fn open(
+        &mut self,
+        share: &Rc<Share>,
+        cargo: Cargo,
+        attempts: &mut Attempts,
+        until: Millis,
+    ) -> Result<(Opened, Lease), Unopened> {
+        let clock = (until != NEVER).then(|| self.http.worker.timers.deadline());
+        if let Some(clock) = &clock {
+            clock.set_at(until);
+        }
+        let mut opened = pin!(share.open(cargo, attempts, &self.deadline));
+        let conn = &mut self.conn;
+        poll_fn(|cx| {
+            if let Some(stream) = conn.io_mut().stream_mut()
+                && let Poll::Ready(reset) = stream.poll_reset(cx)
+            {
+                return Poll::Ready(Err(Unopened::Reset(reset)));
+            }
+            if let Poll::Ready(opened) = opened.as_mut().poll(cx) {
+                return Poll::Ready(opened.map_err(Unopened::Failed));
+            }
+            let late = |()| Err(Unopened::Failed(Failure::new(Reason::DeadlineExceeded, "")));
+            clock
+                .as_ref()
+                .map_or(Poll::Pending, |clock| clock.poll(cx).map(late))
+        })
+        .await
     }
 
     /// True if the client spoke HTTP/2 without being offered it.
@@ -275,6 +307,13 @@ impl Exchange {
             }
         }
     }
+}
+
+/// Why there is no way to an endpoint.
+enum Unopened {
+    Failed(Failure),
+    /// Nobody waits for it any more.
+    Reset(Reset),
 }
 
 /// What came of an attempt.
