@@ -184,7 +184,7 @@ fn check_upstream(reader: &mut Reader, upstream: &Upstream) {
         let message = format!(
             "upstream `{name}` says how to speak TLS, but all its endpoints are in plaintext"
         );
-        reader.error_at(&place, message, "write them as https:// or tls://");
+        reader.error_at(&place, message, "write them as https://, h2:// or tls://");
     }
 }
 

@@ -178,6 +178,18 @@ impl Stream {
         })
     }
 
+    /// Ends an answer that has begun and cannot be completed with trailers that tell so, without
+    /// what the peer's window had no room for. False if it is not under way.
+    pub fn end_early(&mut self, trailers: HeaderMap) -> bool {
+        let Sending::Open(send) = &mut self.send else {
+            return false;
+        };
+        self.held = Bytes::new();
+        let sent = send.send_trailers(trailers).is_ok();
+        self.send = Sending::Ended;
+        sent
+    }
+
     /// Ends both directions at once.
     pub fn reset(&mut self, reason: Reason) {
         match &mut self.send {

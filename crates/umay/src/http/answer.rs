@@ -102,12 +102,10 @@ pub(super) fn refuse(cx: &Context<'_>, reason: Reason, detail: &str) -> Answer {
     let answer =
         Answer::new(status(cx.request, reason)).with("Proxy-Status", refusal::proxy_status(reason));
     if grpc::is_call(cx.request) {
-        let id = cx.forwarded.request_id.as_str();
-        let message = format!("{}: {} (request {id})", reason.as_str(), reason.what());
-        return answer
-            .with("Content-Type", "application/grpc")
-            .with("grpc-status", grpc::status(reason).to_string())
-            .with("grpc-message", message);
+        return call_status(cx.forwarded, reason)
+            .into_iter()
+            .fold(answer, |answer, (name, value)| answer.with(name, value))
+            .with("Content-Type", "application/grpc");
     }
     let answer = match reason {
         Reason::ConnectMethodRefused => answer.with(
@@ -127,6 +125,25 @@ pub(super) fn refuse(cx: &Context<'_>, reason: Reason, detail: &str) -> Answer {
         body: body.into_bytes(),
         ..answer.with("Content-Type", kind)
     }
+}
+
+/// Trailers that tell why a call of gRPC ends in the middle of its answer.
+pub(super) fn call_trailers(forwarded: &Forwarded, reason: Reason) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    for (name, value) in call_status(forwarded, reason) {
+        trailers.put(name.as_bytes(), value.as_bytes());
+    }
+    trailers
+}
+
+/// The fields that tell a call of gRPC why not.
+fn call_status(forwarded: &Forwarded, reason: Reason) -> [(&'static str, String); 2] {
+    let id = forwarded.request_id.as_str();
+    let message = format!("{}: {} (request {id})", reason.as_str(), reason.what());
+    [
+        ("grpc-status", grpc::status(reason).to_string()),
+        ("grpc-message", message),
+    ]
 }
 
 /// A redirect to a place from [`location`].

@@ -14,7 +14,7 @@ use super::duplex::{Duplex, End, State, reset_by_client};
 use super::exchange::{Exchange, Next};
 use super::record::Record;
 use super::scratch::Scratch;
-use super::{head, head2, websocket};
+use super::{answer, head, head2, websocket};
 use crate::conn::{Millis, NEVER, Reset};
 use crate::site::Route;
 use crate::tunnel;
@@ -250,12 +250,27 @@ impl Exchange {
                 match failed(scratch, record, &state, reason, &detail) {
                     Some(next) => {
                         up.release(&mut self.conn);
-                        Attempt::Over(next)
+                        Attempt::Over(self.cut(scratch, record, reason, next))
                     }
                     None => Attempt::Failed(reason, detail),
                 }
             }
         }
+    }
+
+    /// The answer has begun and cannot be completed. A call of gRPC has its status behind its
+    /// messages, so it can still be told why.
+    fn cut(&mut self, scratch: &Scratch, record: &Record, reason: Reason, next: Next) -> Next {
+        if !grpc::is_call(&scratch.request) {
+            return next;
+        }
+        if let (Some(stream), Some(forwarded)) =
+            (self.conn.io_mut().stream_mut(), &record.forwarded)
+            && stream.end_early(answer::call_trailers(forwarded, reason))
+        {
+            return Next::Linger;
+        }
+        next
     }
 
     /// The answer went to the client whole.

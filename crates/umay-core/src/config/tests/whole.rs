@@ -199,7 +199,7 @@ fn tls_settings_without_tls() {
     let app = |to: &str| {
         format!("{LISTEN}to = \"app\"\n[upstream.app]\nto = \"{to}\"\ntls.ca = \"ca.pem\"\n")
     };
-    let error = "3:11 upstream `app` says how to speak TLS, but all its endpoints are in plaintext (write them as https:// or tls://)";
+    let error = "3:11 upstream `app` says how to speak TLS, but all its endpoints are in plaintext (write them as https://, h2:// or tls://)";
     check(&app("10.0.0.1:443"), &[error]);
     check(&app("http://a"), &[error]);
     check(&app("https://a"), &[]);
