@@ -72,11 +72,36 @@ pub(crate) fn all(bytes: &[u8], class: u8) -> bool {
     bytes.iter().all(|byte| is(*byte, class))
 }
 
-/// True if all bytes may stand in a field's value. Looks at each, so that the compiler can look at
-/// many at once; the class has the same bytes.
-pub(crate) fn is_value(bytes: &[u8]) -> bool {
-    let fits = |b: u8| (b >= b' ' && b != 0x7f) || b == b'\t';
-    bytes.iter().fold(true, |all, b| all & fits(*b))
+/// How many of the bytes, from the first on, may stand in a field's value.
+pub(crate) fn value_len(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        at += printed_len(bytes.get(at..).unwrap_or_default());
+        if bytes.get(at) != Some(&b'\t') {
+            return at;
+        }
+        at += 1;
+    }
+}
+
+/// The same without tabs, which are rare: eight bytes at a time.
+#[inline(always)]
+fn printed_len(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH_BITS: u64 = ONES << 7;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // The high bit of a byte that was not set before and is after the subtraction: the byte was
+        // below the subtrahend, or one before it was and borrowed. So the first mark is right.
+        let below = |word: u64, least: u8| word.wrapping_sub(ONES * u64::from(least)) & !word;
+        let marks = (below(word, b' ') | below(word ^ (ONES * 0x7f), 1)) & HIGH_BITS;
+        if marks != 0 {
+            return number * 8 + marks.trailing_zeros() as usize / 8;
+        }
+    }
+    let fits = |b: &&u8| is(**b, VALUE) && **b != b'\t';
+    words.len() * 8 + rest.iter().take_while(fits).count()
 }
 
 /// True for a token of one byte or more.
@@ -94,7 +119,18 @@ mod tests {
             let mut value = [b'v'; 40];
             for at in [0, 1, 31, 39] {
                 value[at] = byte;
-                assert_eq!(is_value(&value), is(byte, VALUE), "{byte:#04x} at {at}");
+                let len = if is(byte, VALUE) { 40 } else { at };
+                assert_eq!(value_len(&value), len, "{byte:#04x} at {at}");
+                // What comes behind the first that does not fit changes nothing.
+                for next in [0, b'\r', b'\t', 0x7f, 0x80, 0xff] {
+                    let fits = len == 40 && is(next, VALUE);
+                    if at < 39 {
+                        value[at + 1] = next;
+                        let len = if fits { 40 } else { len.min(at + 1) };
+                        assert_eq!(value_len(&value), len, "{byte:#04x} {next:#04x} at {at}");
+                        value[at + 1] = b'v';
+                    }
+                }
                 value[at] = b'v';
             }
         }

@@ -247,7 +247,7 @@ impl Decoder {
         if line.is_empty() {
             return Ok(State::Done);
         }
-        let (name, _, value) = fields::split(line).map_err(|_| Malformed::BadTrailer)?;
+        let (name, value) = fields::split(line).map_err(|_| Malformed::BadTrailer)?;
         if trailer.fields.len() == MAX_TRAILER_FIELDS {
             return Err(Malformed::TrailersTooLarge);
         }

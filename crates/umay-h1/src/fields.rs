@@ -36,81 +36,123 @@ impl Facts {
     }
 }
 
-/// Reads the lines of a head behind its first into `fields`. `head` is in the arena already, from
-/// `base`; `at` is where the lines begin in it.
+/// The first line of a head without its end, and where the next begins.
+pub(crate) fn first_line(buf: &[u8]) -> Result<(&[u8], usize), Malformed> {
+    let end = memchr(b'\n', buf).ok_or(Malformed::BadStartLine)?;
+    let line = buf.get(..end).unwrap_or_default();
+    let line = line.strip_suffix(b"\r").ok_or(Malformed::BareLf)?;
+    Ok((line, end + 1))
+}
+
+/// Reads the lines of a head behind its first into `fields`, and where the head ends. `at` is where
+/// the lines begin in `buf`, which will stand at the start of the arena.
 pub(crate) fn parse(
-    head: &[u8],
+    buf: &[u8],
     mut at: usize,
-    base: u32,
     version: Version,
     limits: &Limits,
     fields: &mut Fields,
-) -> Result<Facts, Malformed> {
+) -> Result<(Facts, usize), Malformed> {
     let mut facts = Facts::default();
-    while let Some(length) = memchr(b'\n', head.get(at..).unwrap_or_default()) {
-        // The search for the head's end has seen the CR.
-        let line = head
-            .get(at..(at + length).saturating_sub(1))
-            .unwrap_or_default();
-        if line.is_empty() {
-            break;
+    let end = loop {
+        let rest = buf.get(at..).unwrap_or_default();
+        if rest.starts_with(b"\r\n") {
+            break at + 2;
         }
         if fields.len() == limits.fields {
             return Err(Malformed::TooManyFields);
         }
-        let (name, start, value) = split(line)?;
+        let Some(line) = Line::read(rest).filter(|line| line.is_ended(rest)) else {
+            return Err(what_is_wrong(rest));
+        };
+        let name = rest.get(..line.name).unwrap_or_default();
         let id = FieldId::of(name);
+        // Heads are far below 4 GiB.
         let span = |start: usize, len: usize| Span {
-            // Heads are far below 4 GiB.
-            start: base + start as u32,
+            start: (at + start) as u32,
             len: len as u32,
         };
-        let value_span = span(at + start, value.len());
+        let value = span(line.value, line.len);
         if id != FieldId::Other {
-            facts.note(id, value, value_span)?;
+            let bytes = rest.get(line.value..line.value + line.len);
+            facts.note(id, bytes.unwrap_or_default(), value)?;
         }
-        fields.push_spans(id, span(at, name.len()), value_span);
-        at += length + 1;
-    }
+        fields.push_spans(id, span(0, line.name), value);
+        at += line.end + 2;
+    };
     if facts.chunked && facts.length.is_some() {
         return Err(Malformed::LengthAndEncoding);
     }
     if facts.chunked && version == Version::Http10 {
         return Err(Malformed::EncodingInOldVersion);
     }
-    Ok(facts)
+    Ok((facts, end))
 }
 
-/// Splits a line into name, where the value begins, and value without the space around it.
-pub(crate) fn split(line: &[u8]) -> Result<(&[u8], usize, &[u8]), Malformed> {
-    // One pass: no token has a colon in it, so the name ends at the first byte that is of none.
-    let end = line.iter().position(|b| !class::is(*b, class::TOKEN));
-    let (name, value) = line.split_at(end.unwrap_or(line.len()));
-    if name.is_empty() || value.first() != Some(&b':') {
-        return Err(bad_name(line));
+/// Splits a line into name and value without the space around it.
+pub(crate) fn split(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    let read = Line::read(line).filter(|read| read.end == line.len());
+    let read = read.ok_or_else(|| what_is_wrong(line))?;
+    let value = line.get(read.value..read.value + read.len);
+    let name = line.get(..read.name);
+    Ok((name.unwrap_or_default(), value.unwrap_or_default()))
+}
+
+/// Where the parts of a line are.
+struct Line {
+    /// Where the name ends.
+    name: usize,
+    /// Where the value begins, without space.
+    value: usize,
+    /// Bytes of the value, without space.
+    len: usize,
+    /// Where the value ends, with space: the first byte that can be in none.
+    end: usize,
+}
+
+impl Line {
+    /// Reads as far as a value goes, in one pass; `None` if there is no name with a colon.
+    #[inline(always)]
+    fn read(line: &[u8]) -> Option<Self> {
+        // No token has a colon in it, so the name ends at the first byte that is of none.
+        let name = line.iter().position(|b| !class::is(*b, class::TOKEN))?;
+        if name == 0 || line.get(name) != Some(&b':') {
+            return None;
+        }
+        let is_space = |b: &&u8| matches!(b, b' ' | b'\t');
+        let value = line.get(name + 1..)?;
+        let all = class::value_len(value);
+        let value = value.get(..all)?;
+        let before = value.iter().take_while(is_space).count();
+        let after = value.iter().rev().take_while(is_space).count();
+        let len = value.len().saturating_sub(after).saturating_sub(before);
+        Some(Self {
+            name,
+            value: name + 1 + before,
+            len,
+            end: name + 1 + all,
+        })
     }
-    let colon = name.len();
-    let value = value.get(1..).unwrap_or_default();
-    if !class::is_value(value) {
-        return Err(if value.contains(&b'\r') {
-            Malformed::BareCr
-        } else {
-            Malformed::BadFieldValue
-        });
+
+    /// True if the line ends where the value does.
+    fn is_ended(&self, rest: &[u8]) -> bool {
+        matches!(rest.get(self.end..), Some([b'\r', b'\n', ..]))
     }
-    let is_space = |b: &&u8| matches!(b, b' ' | b'\t');
-    let before = value.iter().take_while(is_space).count();
-    let after = value.iter().rev().take_while(is_space).count();
-    let end = value.len().saturating_sub(after).max(before);
-    Ok((
-        name,
-        colon + 1 + before,
-        value.get(before..end).unwrap_or_default(),
-    ))
+}
+
+/// What is wrong with the first of these lines.
+#[cold]
+fn what_is_wrong(rest: &[u8]) -> Malformed {
+    let line = rest.split(|b| *b == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match Line::read(line) {
+        None => bad_name(line),
+        Some(_) if line.contains(&b'\r') => Malformed::BareCr,
+        Some(_) => Malformed::BadFieldValue,
+    }
 }
 
 /// What is wrong with a line that does not begin with a name and a colon.
-#[cold]
 fn bad_name(line: &[u8]) -> Malformed {
     let Some(colon) = memchr(b':', line) else {
         return match line.first() {

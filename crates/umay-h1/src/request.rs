@@ -19,35 +19,42 @@ pub fn parse_request(
     limits: &Limits,
     request: &mut Request,
 ) -> Result<Option<usize>, Malformed> {
-    let (start, end) = match scan.find(buf, true, limits) {
-        Ok(Some(place)) => place,
+    // Nearly always a head comes whole and is right. Otherwise its end is searched first, so that the
+    // verdict is the same however the bytes come.
+    if scan.is_new()
+        && let Ok(end) = read(buf, limits, request)
+    {
+        return Ok(Some(end));
+    }
+    match scan.find(buf, true, limits) {
+        Ok(Some((start, end))) => {
+            read(buf.get(start..end).unwrap_or_default(), limits, request)?;
+            Ok(Some(end))
+        }
         unfinished => {
             if let Some(line) = scan.first_line(buf) {
                 request_line(line, limits)?;
             }
-            return unfinished.map(|_| None);
+            unfinished.map(|_| None)
         }
-    };
+    }
+}
+
+/// Reads a head and its length. If it is not whole, the verdict is an error, and any.
+fn read(buf: &[u8], limits: &Limits, request: &mut Request) -> Result<usize, Malformed> {
     request.clear();
-    let head = buf.get(start..end).unwrap_or_default();
-    let base = request.fields.store(head).start;
-    let line_end = memchr(b'\n', head).unwrap_or_default();
-    let line = head.get(..line_end.saturating_sub(1)).unwrap_or_default();
+    let (line, lines) = fields::first_line(buf)?;
+    limits.check(lines, true)?;
     let (method, target, version) = request_line(line, limits)?;
+    let (facts, end) = fields::parse(buf, lines, version, limits, &mut request.fields)?;
+    limits.check(end, false)?;
+    request.fields.store(buf.get(..end).unwrap_or_default());
     request.method = Method::from_token(method);
     request.method_span = Span {
-        start: base,
+        start: 0,
         len: method.len() as u32,
     };
     request.version = version;
-    let facts = fields::parse(
-        head,
-        line_end + 1,
-        base,
-        version,
-        limits,
-        &mut request.fields,
-    )?;
     if facts.repeated_host {
         return Err(Malformed::RepeatedHost);
     }
@@ -55,14 +62,14 @@ pub fn parse_request(
         return Err(Malformed::UnknownExpectation);
     }
     // Heads are far below 4 GiB.
-    let target_start = base + method.len() as u32 + 1;
+    let target_start = method.len() as u32 + 1;
     resolve_target(request, target, target_start, &facts)?;
     request.body = body(request.method, &facts)?;
     request.keep_alive = facts.persists(version);
     let modern = version == Version::Http11;
     request.upgrade = modern && facts.has_upgrade && facts.names_upgrade;
     request.expect_continue = modern && facts.expects && !request.body.is_empty();
-    Ok(Some(end))
+    Ok(end)
 }
 
 fn request_line<'a>(
@@ -76,7 +83,8 @@ fn request_line<'a>(
             Malformed::BadStartLine
         }
     };
-    let space = memchr(b' ', line).ok_or_else(bad)?;
+    // Methods are short.
+    let space = line.iter().position(|b| *b == b' ').ok_or_else(bad)?;
     let (method, rest) = line.split_at(space);
     let rest = rest.get(1..).unwrap_or_default();
     let space = memchr(b' ', rest).ok_or_else(bad)?;

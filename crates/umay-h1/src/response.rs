@@ -1,6 +1,5 @@
 //! Heads of responses (RFC 9112 section 4).
 
-use memchr::memchr;
 use umay_core::message::{Framing, Method, Response, Span, Version};
 
 use crate::class;
@@ -24,43 +23,54 @@ pub fn parse_response(
         target: limits.head,
         ..*limits
     };
-    let (start, end) = match scan.find(buf, false, &limits) {
-        Ok(Some(place)) => place,
+    if scan.is_new()
+        && let Ok(end) = read(buf, &limits, method, response)
+    {
+        return Ok(Some(end));
+    }
+    match scan.find(buf, false, &limits) {
+        Ok(Some((start, end))) => {
+            let head = buf.get(start..end).unwrap_or_default();
+            read(head, &limits, method, response)?;
+            Ok(Some(end))
+        }
         unfinished => {
             if let Some(line) = scan.first_line(buf) {
                 status_line(line)?;
             }
-            return unfinished.map(|_| None);
+            unfinished.map(|_| None)
         }
-    };
+    }
+}
+
+/// Reads a head and its length. If it is not whole, the verdict is an error, and any.
+fn read(
+    buf: &[u8],
+    limits: &Limits,
+    method: Method,
+    response: &mut Response,
+) -> Result<usize, Malformed> {
     response.clear();
-    let head = buf.get(start..end).unwrap_or_default();
-    let base = response.fields.store(head).start;
-    let line_end = memchr(b'\n', head).unwrap_or_default();
-    let line = head.get(..line_end.saturating_sub(1)).unwrap_or_default();
+    let (line, lines) = fields::first_line(buf)?;
     let (version, status, phrase) = status_line(line)?;
+    let (facts, end) = fields::parse(buf, lines, version, limits, &mut response.fields)?;
+    limits.check(end, false)?;
+    response.fields.store(buf.get(..end).unwrap_or_default());
     response.version = version;
     response.status = status;
     response.phrase = Span {
-        start: base + (line.len() - phrase.len()) as u32,
+        start: (line.len() - phrase.len()) as u32,
         len: phrase.len() as u32,
     };
-    let facts = fields::parse(
-        head,
-        line_end + 1,
-        base,
-        version,
-        &limits,
-        &mut response.fields,
-    )?;
     response.body = body(method, status, &facts)?;
     response.keep_alive = facts.persists(version) && response.body != Framing::UntilClose;
-    Ok(Some(end))
+    Ok(end)
 }
 
 /// Version, status, phrase. Some endpoints leave out the space before an empty phrase.
 fn status_line(line: &[u8]) -> Result<(Version, u16, &[u8]), Malformed> {
-    let space = memchr(b' ', line).ok_or(Malformed::BadStartLine)?;
+    let space = line.iter().position(|b| *b == b' ');
+    let space = space.ok_or(Malformed::BadStartLine)?;
     let (version, rest) = line.split_at(space);
     let version = parse_version(version)?;
     let [b' ', a, b, c, phrase @ ..] = rest else {

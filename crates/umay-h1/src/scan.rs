@@ -32,7 +32,7 @@ pub struct Scan {
 impl Limits {
     /// Checks the length of a head so far. In the order of the bytes, so that it does not matter how
     /// many of them come at once.
-    fn check(&self, length: usize, in_first_line: bool) -> Result<(), Malformed> {
+    pub(crate) fn check(&self, length: usize, in_first_line: bool) -> Result<(), Malformed> {
         // The method and the version need some bytes besides the target.
         let line = self.target.saturating_add(64);
         if in_first_line && length > line && line <= self.head {
@@ -46,6 +46,11 @@ impl Limits {
 }
 
 impl Scan {
+    /// True if no byte was searched yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.next == 0
+    }
+
     /// The head's place in `buf`, its empty line included; `None` if it is not whole. `blank` allows
     /// an empty line before it (RFC 9112 section 2.2).
     pub(crate) fn find(
