@@ -5,6 +5,7 @@
 //! reused from request to request, so the common path allocates nothing.
 
 use std::fmt;
+use std::ops::Range;
 
 /// A range of a [`Fields`] arena, in bytes from its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -292,6 +293,27 @@ impl Fields {
         self.list
             .iter()
             .map(|field| (field.id, self.get(field.name), self.get(field.value)))
+    }
+
+    /// All fields in order, as places in the arena.
+    pub fn list(&self) -> &[Field] {
+        &self.list
+    }
+
+    /// Where a field stands just as it is written in HTTP/1, its line's end included, if it does.
+    pub fn line(&self, field: &Field) -> Option<Range<usize>> {
+        let start = field.name.start as usize;
+        let colon = start + field.name.len as usize;
+        let end = (field.value.start + field.value.len) as usize;
+        let is_written = field.value.start as usize == colon + 2
+            && self.bytes.get(colon..colon + 2) == Some(b": ")
+            && self.bytes.get(end..end + 2) == Some(b"\r\n");
+        is_written.then_some(start..end + 2)
+    }
+
+    /// The bytes of a place in the arena; empty if there is none.
+    pub fn slice(&self, place: Range<usize>) -> &[u8] {
+        self.bytes.get(place).unwrap_or_default()
     }
 
     /// Number of fields.

@@ -18,6 +18,9 @@ pub fn parse_response(
     method: Method,
     response: &mut Response,
 ) -> Result<Option<usize>, Malformed> {
+    if buf.is_empty() {
+        return Ok(None);
+    }
     // A status line has no target, so only the head's own limit counts.
     let limits = Limits {
         target: limits.head,

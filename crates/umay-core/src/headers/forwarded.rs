@@ -182,7 +182,7 @@ impl Forwarded {
         if !host.is_empty() {
             put(b"X-Forwarded-Host", host);
         }
-        put(b"X-Request-Id", self.request_id.as_str().as_bytes());
+        put(b"X-Request-Id", self.request_id.as_bytes());
         if self.send_forwarded {
             put(b"Forwarded", &self.forwarded(received, authority));
         }

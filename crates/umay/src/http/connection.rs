@@ -78,14 +78,14 @@ impl Connection {
 
     /// One request and its answer.
     async fn exchange(&mut self, scratch: &mut Scratch) -> Next {
-        let record = Record::new();
+        let mut record = Record::new();
         let Some(head) = self.read_head(scratch).await else {
             return Next::Close;
         };
         if !matches!(head, Head::Whole) {
             scratch.request.clear();
         }
-        self.0.run(scratch, head, record).await
+        self.0.run(scratch, head, &mut record).await
     }
 
     /// Reads a head; `None` if the client left, or was asked to leave, without having asked for

@@ -56,27 +56,27 @@ impl Exchange {
         &mut self,
         scratch: &mut Scratch,
         head: Head,
-        mut record: Record,
+        record: &mut Record,
     ) -> Next {
         let worker = Rc::clone(&self.http.worker);
         let _in_flight = worker.metrics.http.in_flight.hold();
-        self.identify(scratch, &mut record);
+        self.identify(scratch, record);
         let site = Arc::clone(&self.client.site);
         let mut route = None;
         let next = match head {
             Head::Whole => match self.admit(&mut scratch.request) {
                 Ok(idx) => {
                     route = site.route(idx);
-                    self.act(scratch, &mut record, route).await
+                    self.act(scratch, record, route).await
                 }
                 Err((reason, detail)) => {
                     let read = scratch.request.body.is_empty();
-                    self.refuse(scratch, &mut record, None, reason, detail, read)
+                    self.refuse(scratch, record, None, reason, detail, read)
                         .await
                 }
             },
             Head::Refused(reason, detail) => {
-                self.refuse(scratch, &mut record, None, reason, detail, false)
+                self.refuse(scratch, record, None, reason, detail, false)
                     .await
             }
             Head::Gone => {

@@ -234,7 +234,8 @@ impl Exchange {
             End::Complete => Attempt::Over(self.completed(scratch, record, up, link, &state)),
             End::Switch => {
                 up.release(&mut self.conn);
-                Attempt::Over(self.tunnel(scratch, record, link).await)
+                // Boxed, for few exchanges become one.
+                Attempt::Over(Box::pin(self.tunnel(scratch, record, link)).await)
             }
             End::Failed(reason, detail) => {
                 let harmless = scratch.request.method.is_idempotent() || !up.started;

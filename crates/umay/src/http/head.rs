@@ -22,12 +22,43 @@ pub(super) struct Context<'a> {
 pub(super) trait Put {
     /// Adds a field.
     fn put(&mut self, name: &[u8], value: &[u8]);
+
+    /// Adds the fields of a head that are to be kept.
+    fn put_kept(&mut self, fields: &Fields, keep: impl Fn(FieldId, &[u8]) -> bool) {
+        for (id, name, value) in fields.iter() {
+            if keep(id, name) {
+                self.put(name, value);
+            }
+        }
+    }
 }
 
 /// As HTTP/1.
 impl Put for Vec<u8> {
     fn put(&mut self, name: &[u8], value: &[u8]) {
         h1::field(self, name, value);
+    }
+
+    /// Lines that follow each other and are written as they would be here are copied together.
+    fn put_kept(&mut self, fields: &Fields, keep: impl Fn(FieldId, &[u8]) -> bool) {
+        let mut run = 0..0;
+        for field in fields.list() {
+            let name = fields.get(field.name);
+            if !keep(field.id, name) {
+                continue;
+            }
+            match fields.line(field) {
+                Some(line) if line.start == run.end => run.end = line.end,
+                line => {
+                    self.extend_from_slice(fields.slice(run));
+                    if line.is_none() {
+                        h1::field(self, name, fields.get(field.value));
+                    }
+                    run = line.unwrap_or_default();
+                }
+            }
+        }
+        self.extend_from_slice(fields.slice(run));
     }
 }
 
@@ -49,16 +80,14 @@ pub(super) fn request(cx: &Context<'_>, out: &mut Vec<u8>) -> Result<(), TooMany
 pub(super) fn request_fields(cx: &Context<'_>, out: &mut impl Put) -> Result<(), TooManyOptions> {
     let request = cx.request;
     let named = ConnectionNamed::of(&request.fields)?;
-    for (id, name, value) in request.fields.iter() {
+    out.put_kept(&request.fields, |id, name| {
         let ends_here = matches!(id, FieldId::Host | FieldId::ContentLength)
             || is_hop_by_hop(id)
             || named.names(id, name)
             || cx.forwarded.replaces(id, name)
             || cx.is_edited(request_edit, name);
-        if !ends_here {
-            out.put(name, value);
-        }
-    }
+        !ends_here
+    });
     let replaced = |name: &[u8]| cx.is_edited(request_edit, name);
     cx.forwarded
         .write(request.authority_bytes(), &mut |name, value| {
@@ -130,15 +159,13 @@ pub(super) fn response_fields(
 ) -> Result<(), TooManyOptions> {
     let named = ConnectionNamed::of(&response.fields)?;
     let keeps_length = cx.request.method == Method::Head || response.status == 304;
-    for (id, name, value) in response.fields.iter() {
+    out.put_kept(&response.fields, |id, name| {
         let ends_here = is_hop_by_hop(id)
             || (id == FieldId::ContentLength && !keeps_length)
             || named.names(id, name)
             || cx.is_edited(response_edit, name);
-        if !ends_here {
-            out.put(name, value);
-        }
-    }
+        !ends_here
+    });
     Ok(())
 }
 

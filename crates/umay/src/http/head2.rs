@@ -27,7 +27,7 @@ pub(super) struct Arrived<'a> {
 
 /// Reads the head of a client's request into `request`.
 pub(super) fn request_in(
-    head: &http::Request<()>,
+    head: &http::request::Parts,
     arrived: &Arrived<'_>,
     limits: &Limits,
     request: &mut Request,
@@ -35,13 +35,13 @@ pub(super) fn request_in(
     request.clear();
     request.version = Version::Http2;
     request.keep_alive = true;
-    let token = head.method().as_str().as_bytes();
+    let token = head.method.as_str().as_bytes();
     request.method = Method::from_token(token);
     request.method_span = request.fields.store(token);
-    target(head.uri(), arrived, limits, request)?;
-    let length = fields_in(head.headers(), limits, &mut request.fields)
+    target(&head.uri, arrived, limits, request)?;
+    let length = fields_in(&head.headers, limits, &mut request.fields)
         .map_err(|wrong| wrong.told(Reason::RequestHeadTooLarge, Reason::RequestMalformed))?;
-    host(head.uri(), request)?;
+    host(&head.uri, request)?;
     match request.fields.first(FieldId::Expect) {
         None => {}
         Some(value) if value.eq_ignore_ascii_case(b"100-continue") => {
@@ -57,7 +57,7 @@ pub(super) fn request_in(
     if request.method == Method::Trace && request.body != Framing::None {
         return Err(malformed("TRACE has no body"));
     }
-    if let Some(protocol) = head.extensions().get::<h2::ext::Protocol>() {
+    if let Some(protocol) = head.extensions.get::<h2::ext::Protocol>() {
         extended_connect(protocol.as_str().as_bytes(), arrived.random, request)?;
     }
     Ok(())
@@ -347,18 +347,18 @@ impl Put for HeaderMap {
         let Ok(name) = HeaderName::from_bytes(name) else {
             return;
         };
-        let mut add = |value: &[u8]| {
+        let mut add = |name: HeaderName, value: &[u8]| {
             if let Ok(value) = HeaderValue::from_bytes(value) {
                 // Heads are capped far below what the map can hold.
-                let _ = self.try_append(&name, value);
+                let _ = self.try_append(name, value);
             }
         };
         if id != FieldId::Cookie {
-            return add(value);
+            return add(name, value);
         }
         for crumb in value.split(|b| *b == b';').map(<[u8]>::trim_ascii) {
             if !crumb.is_empty() {
-                add(crumb);
+                add(name.clone(), crumb);
             }
         }
     }

@@ -16,6 +16,7 @@ use super::Http;
 use super::exchange::{Exchange, Head, Next};
 use super::head2::{self, Arrived};
 use super::record::Record;
+use super::scratch::Scratch;
 use crate::conn::{
     Conn, Deadline, Io, Millis, NEVER, Pulse, SEND_BUFFER, Stream, Timers, Watch, Watched,
     header_list, until,
@@ -219,8 +220,32 @@ impl Multiplexed {
             conn: Conn::new(Io::Stream(Box::new(stream)), &worker.buffers),
             deadline: worker.timers.deadline(),
         };
-        let head = http::Request::from_parts(head, ());
-        self.streams.spawn_local(serve(exchange, head, ended));
+        let mut scratch = self.http.scratches.take();
+        let head = self.read_head(&head, ended, &mut scratch);
+        // Boxed: a task is moved several times on its way into and out of the runtime.
+        self.streams
+            .spawn_local(Box::pin(serve(exchange, scratch, head)));
+    }
+
+    fn read_head(&self, head: &http::request::Parts, ended: bool, scratch: &mut Scratch) -> Head {
+        let worker = &self.http.worker;
+        let trusted = &self.client.site.listener.trusted_proxies;
+        let peer = self.client.peer.ip();
+        let schemes: &[&str] = match self.client.tls {
+            // Who is trusted may speak for another connection.
+            _ if trusted.iter().any(|net| net.contains(&peer)) => &["http", "https"],
+            Some(_) => &["https"],
+            None => &["http"],
+        };
+        let arrived = Arrived {
+            ended,
+            schemes,
+            random: worker.random_128(),
+        };
+        match head2::request_in(head, &arrived, &worker.limits, &mut scratch.request) {
+            Ok(()) => Head::Whole,
+            Err((reason, detail)) => Head::Refused(reason, detail),
+        }
     }
 
     /// Gives the connection's window room for all bodies that may come: those that nobody takes must
@@ -285,33 +310,9 @@ impl Multiplexed {
 }
 
 /// Serves one stream.
-async fn serve(mut exchange: Exchange, head: http::Request<()>, ended: bool) {
-    let record = Record::new();
-    let http = Rc::clone(&exchange.http);
-    let worker = &http.worker;
-    let mut scratch = http.scratches.take();
-    let client = &exchange.client;
-    let trusted = &client.site.listener.trusted_proxies;
-    let peer = client.peer.ip();
-    let schemes: &[&str] = match client.tls {
-        // Who is trusted may speak for another connection.
-        _ if trusted.iter().any(|net| net.contains(&peer)) => &["http", "https"],
-        Some(_) => &["https"],
-        None => &["http"],
-    };
-    let arrived = Arrived {
-        ended,
-        schemes,
-        random: worker.random_128(),
-    };
-    let read = head2::request_in(&head, &arrived, &worker.limits, &mut scratch.request);
-    drop(head);
-    let head = match read {
-        Ok(()) => Head::Whole,
-        Err((reason, detail)) => Head::Refused(reason, detail),
-    };
-    let next = exchange.run(&mut scratch, head, record).await;
-    http.scratches.give_back(scratch);
+async fn serve(mut exchange: Exchange, mut scratch: Box<Scratch>, head: Head) {
+    let next = exchange.run(&mut scratch, head, &mut Record::new()).await;
+    exchange.http.scratches.give_back(scratch);
     match next {
         Next::Again | Next::Close => {}
         // A reset on the heels of an answer makes some clients forget the answer.
