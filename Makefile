@@ -11,9 +11,12 @@ PROGRAMS = chromium curl gcc h2load mosquitto mosquitto_pub mosquitto_sub nghttp
 bench: PACKAGES = haproxy libnginx-mod-stream nghttp2-client nginx-light openssl wrk
 bench: PROGRAMS = h2load haproxy nginx openssl wrk
 # Without more, the benchmark measures what it measures by default.
-bench: ARGS =
+bench instructions: ARGS =
+# What counts instructions.
+instructions: PACKAGES = nghttp2-client nginx-light strace valgrind
+instructions: PROGRAMS = h2load nginx strace valgrind
 
-.PHONY: run demo test check advisories bench fuzz packages python nextest deny fuzzer
+.PHONY: run demo test check advisories bench instructions fuzz packages python nextest deny fuzzer
 
 run:
 	cargo run --release -- $(ARGS)
@@ -43,6 +46,11 @@ advisories: deny
 bench: packages
 	cargo build --profile dist
 	python3 bench/run.py $(ARGS)
+
+# `BLESS=1` stores what is counted; bench/instructions.py says more.
+instructions: packages
+	cargo build --profile dist
+	python3 bench/instructions.py $(if $(BLESS),--bless) $(ARGS)
 
 # Each target for TIME seconds. Stable Rust has no sanitizers; a safe crate needs none to find a panic.
 fuzz: fuzzer

@@ -29,8 +29,10 @@ class Answer:
 class Endpoint:
     """One worker; nothing of it touches a disk."""
 
-    def __init__(self, work: Path, cpus: set[int]):
+    def __init__(self, work: Path, cpus: set[int], addresses: tuple[str, ...] = ("127.0.0.1",)):
+        """It listens on all addresses, on the same port of each."""
         self._work = work
+        self._addresses = addresses
         self._cpus = cpus
         (self.port,) = free_ports(1)
         self.answers = {"/small": Answer.of(SMALL)}
@@ -43,6 +45,7 @@ class Endpoint:
             (files / name).write_bytes(body)
             self.answers[f"/files/{name}"] = Answer.of(body)
         config = self._work / "endpoint.conf"
+        listen = "\n        ".join(f"listen {at}:{self.port} backlog=4096;" for at in self._addresses)
         small = SMALL.decode().replace("\n", "\\n")
         config.write_text(f"""
 {as_root()}
@@ -59,7 +62,7 @@ http {{
     keepalive_requests 1000000000;
     default_type application/octet-stream;
     server {{
-        listen 127.0.0.1:{self.port} backlog=4096;
+        {listen}
         location = /small {{ return 200 "{small}"; }}
         location = /seen {{
             return 200 "$connection\\n$http_via\\n$http_x_forwarded_for\\n$http_x_forwarded_proto\\n";

@@ -150,6 +150,14 @@ class Process:
                 pages += int(fields[21])
         return pages * PAGE
 
+    def finish(self, patience: float) -> None:
+        """Asks it to end, and waits until it has written all that it writes at its end."""
+        os.kill(tree(self.pid)[-1], signal.SIGTERM)
+        try:
+            self._popen.wait(patience)
+        except subprocess.TimeoutExpired:
+            raise BenchError(f"{self.name} does not end") from None
+
     def stop(self) -> None:
         """Ends the tree: politely, then not. Touches no process but those."""
         if self._popen.poll() is not None:

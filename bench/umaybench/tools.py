@@ -53,6 +53,11 @@ def version(command: list[str], pattern: str) -> str:
     return found.group(1) if found else "?"
 
 
+def toolchain() -> str:
+    """The compiler, as it names itself."""
+    return "rustc " + version(["rustc", "--version"], r"rustc (\S+)")
+
+
 def self_signed(work: Path) -> tuple[Path, Path]:
     """A certificate for localhost with a P-256 key, and the key."""
     cert, key = work / "cert.pem", work / "key.pem"

@@ -19,21 +19,40 @@ pub fn pick(
     turn: usize,
     random: u64,
 ) -> Option<usize> {
-    let open = || (0..endpoints).filter(|i| !excluded(*i));
+    let free = |i: &usize| !excluded(*i);
+    // The first was chosen at random, so a tie needs no more chance.
+    let less_busy = |a, b| if in_flight(b) < in_flight(a) { b } else { a };
+    // Mostly nothing is excluded, and then how many endpoints there are makes no difference.
+    let (turn, random) = match balance {
+        Balance::RoundRobin => {
+            let picked = turn.checked_rem(endpoints).filter(free);
+            if picked.is_some() {
+                return picked;
+            }
+            // The turns of an excluded one go round among those left, so that its neighbour gets
+            // no double share.
+            (turn.checked_div(endpoints)?, random)
+        }
+        Balance::RandomOfTwo if endpoints > 1 => {
+            let (a, b) = two_of(endpoints, random);
+            if free(&a) && free(&b) {
+                return Some(less_busy(a, b));
+            }
+            (turn, mix(mix(random)))
+        }
+        _ => (turn, random),
+    };
+    let open = || (0..endpoints).filter(free);
     let count = open().count();
     if count <= 1 {
         return open().next();
     }
     match balance {
-        // Counted among those left, so that the neighbour of an excluded one gets no double share.
         Balance::RoundRobin => open().nth(turn % count),
         Balance::LeastConnections => least(open(), in_flight, random),
         Balance::RandomOfTwo => {
             let (first, second) = two_of(count, random);
-            let a = open().nth(first)?;
-            let b = open().nth(second)?;
-            // The first was chosen at random, so a tie needs no more chance.
-            Some(if in_flight(b) < in_flight(a) { b } else { a })
+            Some(less_busy(open().nth(first)?, open().nth(second)?))
         }
     }
 }
@@ -121,6 +140,27 @@ mod tests {
     }
 
     #[test]
+    fn round_robin_is_fair_around_a_pattern_of_exclusions() {
+        let counts = histogram(Balance::RoundRobin, &[0; 6], &[1, 3, 5], 360);
+        assert_eq!(counts, [120, 0, 120, 0, 120, 0]);
+        let counts = histogram(Balance::RoundRobin, &[0; 4], &[1, 3], 400);
+        assert_eq!(counts, [200, 0, 200, 0]);
+    }
+
+    #[test]
+    fn what_is_left_out_is_looked_for_only_where_the_choice_falls() {
+        for balance in [Balance::RoundRobin, Balance::RandomOfTwo] {
+            let looked = std::cell::Cell::new(0);
+            let excluded = |_| {
+                looked.set(looked.get() + 1);
+                false
+            };
+            pick(balance, 1_000, excluded, |_| 0, 7, 42).unwrap();
+            assert!(looked.get() <= 2, "{balance:?} looked at {}", looked.get());
+        }
+    }
+
+    #[test]
     fn round_robin_survives_the_wrap_of_its_counter() {
         let picked = pick(Balance::RoundRobin, 3, |_| false, |_| 0, usize::MAX, 0);
         assert_eq!(picked, Some(usize::MAX % 3));
@@ -143,6 +183,10 @@ mod tests {
         let counts = histogram(Balance::RandomOfTwo, &[0; 5], &[4], 4000);
         for count in &counts[..4] {
             assert!((900..1100).contains(count), "{counts:?}");
+        }
+        let counts = histogram(Balance::RandomOfTwo, &[0; 6], &[1, 2], 4000);
+        for i in [0, 3, 4, 5] {
+            assert!((900..1100).contains(&counts[i]), "{counts:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Small things every test needs: a deadline instead of a sleep, a directory that goes away, and
 //! what the kernel says about a process.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -113,4 +114,19 @@ pub fn raise_open_files() -> u64 {
 /// Open file descriptors of a process.
 pub fn open_files(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// How many files a process waits for, for each of its polls (epoll).
+pub fn polled_files(pid: u32) -> Vec<usize> {
+    let polls: BTreeSet<BTreeSet<String>> = fs::read_dir(format!("/proc/{pid}/fdinfo"))
+        .unwrap()
+        .filter_map(|entry| fs::read_to_string(entry.unwrap().path()).ok())
+        .map(|info| {
+            let targets = info.lines().filter(|line| line.starts_with("tfd:"));
+            let number = |line: &str| line.split_whitespace().nth(1).map(str::to_owned);
+            targets.filter_map(number).collect()
+        })
+        .collect();
+    // A poll that has two descriptors is there once.
+    polls.iter().map(BTreeSet::len).collect()
 }

@@ -3,12 +3,12 @@
 //! What would be silently without effect is an error where somebody may rely on it, such as a path
 //! that a raw stream cannot have, and a warning where it is only useless.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::problem::{Place, Problem, Severity};
 use super::section::Reader;
 use crate::model::{
-    Action, Filter, Listener, Model, Name, Protocol, Route, Scheme, Upstream, UpstreamTls,
+    Action, Filter, Listener, Match, Model, Name, Protocol, Route, Scheme, Upstream, UpstreamTls,
 };
 use crate::route::{Table, only_insecure};
 
@@ -209,15 +209,14 @@ fn check_shadows(reader: &mut Reader, model: &Model) {
         );
         (http, tcp && !route.passthrough, route.passthrough)
     };
-    for (at, route) in model.routes.iter().enumerate() {
+    // What was there before, by what it matches: a table of routes may be long.
+    let mut seen: HashMap<&Match, Vec<&Route>> = HashMap::new();
+    for route in &model.routes {
         let (http, tcp, passthrough) = serves(route);
-        let before = model.routes.iter().take(at).find(|before| {
+        let same = seen.entry(&route.matches).or_default();
+        let before = same.iter().find(|before| {
             let (has_http, has_tcp, has_passthrough) = serves(before);
-            before.matches == route.matches
-                && !only_insecure(before)
-                && (has_http || !http)
-                && (has_tcp || !tcp)
-                && (has_passthrough || !passthrough)
+            (has_http || !http) && (has_tcp || !tcp) && (has_passthrough || !passthrough)
         });
         if let Some(before) = before {
             let message = format!(
@@ -226,6 +225,9 @@ fn check_shadows(reader: &mut Reader, model: &Model) {
             );
             let place = place(&reader.places.routes, &route.name);
             reader.warn(&place, message, "let them match different things");
+        } else if !only_insecure(route) {
+            // What another one shadows need not be looked at: that one shadows all that it does.
+            same.push(route);
         }
     }
 }

@@ -139,7 +139,7 @@ pub struct Route {
 }
 
 /// What must hold for a route to be taken; an empty list or `None` always holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Match {
     /// Names of listeners.
     pub listeners: Vec<Name>,
@@ -191,7 +191,7 @@ pub enum PathPattern {
 }
 
 /// A header that must be there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HeaderMatch {
     /// Its name, in lower case.
     pub name: String,
@@ -200,7 +200,7 @@ pub struct HeaderMatch {
 }
 
 /// What a client's certificate must prove; all that is given must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientCertMatch {
     /// Common name of the subject.
     pub common_name: Option<String>,
