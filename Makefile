@@ -8,8 +8,8 @@ PACKAGES = ca-certificates chromium coreutils curl gcc libc6-dev mosquitto mosqu
 # Found at once if all are there, so that a second run needs neither network nor root.
 PROGRAMS = chromium curl gcc h2load mosquitto mosquitto_pub mosquitto_sub nghttp nghttpd nginx openssl prlimit python3 stdbuf
 # What the benchmarks start.
-bench: PACKAGES = haproxy libnginx-mod-stream nghttp2-client nginx-light openssl wrk
-bench: PROGRAMS = h2load haproxy nginx openssl wrk
+bench: PACKAGES = haproxy libnginx-mod-stream nghttp2-client nginx-light openssl python3-venv wrk
+bench: PROGRAMS = h2load haproxy nghttp nginx openssl python3 wrk
 # Without more, the benchmark measures what it measures by default.
 bench instructions: ARGS =
 # What counts instructions.

@@ -11,18 +11,19 @@ from pathlib import Path
 
 from umaybench import chart, report
 from umaybench.lab import Lab, Plan, progress
-from umaybench.peers import PEERS
 from umaybench.process import BenchError, Place
+from umaybench.wheels import PEERS
 from umaybench.workloads import DEFAULT, WORKLOADS
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def _arguments() -> argparse.Namespace:
-    names = "\n".join(f"  {w.name:14} {w.what}" for w in WORKLOADS.values())
+    names = "\n".join(f"  {w.name:16} {w.what}" for w in WORKLOADS.values())
     parser = argparse.ArgumentParser(
-        description="CPU time per request of Umay beside other proxies.",
-        epilog=f"workloads:\n{names}\n\nwithout any: {' '.join(DEFAULT)}",
+        description="What Umay costs beside other proxies: CPU time per request, memory, latency.",
+        epilog=f"workloads:\n{names}\n  {'all':16} all of them\n\nwithout any: {' '.join(DEFAULT)}"
+        f"\npeers: {', '.join(PEERS)}; the last three are installed when asked for",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD")
@@ -38,10 +39,15 @@ def _arguments() -> argparse.Namespace:
         help="split: the proxy on a core of its own; one: everything on one core",
     )
     parser.add_argument("--umay", type=Path, default=ROOT / "target/dist/umay", metavar="PATH")
+    parser.add_argument(
+        "--load", type=Path, default=ROOT / "target/dist/umay-load", metavar="PATH", help="umay-load"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample")
     parser.add_argument("--chart", type=Path, metavar="FILE.svg", help="draw the ratios")
     args = parser.parse_args()
     args.workloads = args.workloads or DEFAULT
+    if "all" in args.workloads:
+        args.workloads = list(WORKLOADS)
     for name in args.workloads:
         if name not in WORKLOADS:
             parser.error(f"there is no workload {name}; there are {', '.join(WORKLOADS)}")
@@ -55,17 +61,20 @@ def _arguments() -> argparse.Namespace:
 
 
 def _plan(args: argparse.Namespace) -> Plan:
-    umay = args.umay.resolve()
-    if not umay.is_file():
-        raise BenchError(f"{umay} is not there; build it: cargo build --profile dist")
+    umay, load = args.umay.resolve(), args.load.resolve()
+    workloads = [WORKLOADS[name] for name in dict.fromkeys(args.workloads)]
+    for binary in (umay, load) if any(one.needs_own for one in workloads) else (umay,):
+        if not binary.is_file():
+            raise BenchError(f"{binary} is not there; build it: cargo build --profile dist")
     return Plan(
-        workloads=[WORKLOADS[name] for name in dict.fromkeys(args.workloads)],
+        workloads=workloads,
         peers=list(dict.fromkeys(args.peers)),
         rounds=args.rounds,
         seconds=args.seconds,
         log=args.log,
         place=Place.one() if args.place == "one" else Place.split(),
         umay=umay,
+        load=load,
     )
 
 

@@ -1,4 +1,4 @@
-"""A bar chart of CPU time per request beside the baseline's, as SVG."""
+"""A bar chart of what peers cost beside the baseline, as SVG."""
 
 from __future__ import annotations
 
@@ -24,11 +24,14 @@ def svg(plan: Plan, run: Run, baseline: str) -> str:
     scale = (_WIDTH - _LEFT - _RIGHT) / max(most, 1.0)
     height = _TOP + sum(len(found) * _BAR + _GAP for _, found in groups) + 28
     log = "on" if plan.log else "off"
+    kinds = {"cpu": "CPU time per unit", "memory": "memory per connection", "latency": "added latency"}
+    shown = list(dict.fromkeys(kinds[workload.figure] for workload in plan.workloads))
+    title = "CPU time per request" if shown == [kinds["cpu"]] else ", ".join(shown)
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
         f'viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif" font-size="12">',
         f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
-        f'<text x="16" y="24" font-size="15" fill="#222222">CPU time per request, '
+        f'<text x="16" y="24" font-size="15" fill="#222222">{escape(title)}, '
         f"{escape(baseline)} = 1.00 (less is better)</text>",
         f'<text x="16" y="42" fill="#555555">medians of {plan.rounds} rounds with quartiles; '
         f"access log {log}; one worker each</text>",

@@ -75,6 +75,7 @@ def main() -> None:
         "bytes": sum(counts.bytes for counts in all_counts),
         "p50": micros[len(micros) // 2],
         "p99": micros[len(micros) * 99 // 100],
+        "p999": micros[len(micros) * 999 // 1000],
     }
     for kind in all_counts[0].errors:
         done[kind] = sum(counts.errors[kind] for counts in all_counts)

@@ -10,16 +10,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import check
-from .endpoint import Endpoint
+from .endpoint import Counts, Echo, Endpoint, Nginx
 from .loads import Load, Loads
-from .peers import PEERS, Peer, Setting
-from .process import Cpu, Place, Process, idle_seconds, unstopped
+from .peers import Peer, Setting
+from .process import (
+    Cpu,
+    Place,
+    Process,
+    connections_opened,
+    idle_seconds,
+    may_open_files,
+    unstopped,
+)
 from .tools import self_signed
-from .workloads import Workload
+from .wheels import PEERS
+from .workloads import IDLE_STEPS, Workload
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,8 @@ class Plan:
     log: bool
     place: Place
     umay: Path
+    # umay-load.
+    load: Path
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,10 @@ class Sample:
     foreign: float
     upstream_connections: int
     problems: list[str]
+    # "latency": the same load without a proxy, just before.
+    direct: Load | None = None
+    # "memory": resident memory after each step.
+    steps: list[int] = field(default_factory=list)
 
     @property
     def micros(self) -> float:
@@ -64,6 +79,25 @@ class Sample:
     @property
     def user_micros(self) -> float:
         return self.cpu.user / max(self.load.requests, 1) * 1e6
+
+    @property
+    def added(self) -> list[int]:
+        """What the proxy adds to p50, p99 and p99.9, in microseconds."""
+        if self.direct is None:
+            return []
+        through, direct = self.load, self.direct
+        return [
+            through.p50 - direct.p50,
+            through.p99 - direct.p99,
+            through.p999 - direct.p999,
+        ]
+
+    @property
+    def cost(self) -> float:
+        """What peers are compared by."""
+        if self.steps:
+            return (self.steps[-1] - self.steps[0]) / (IDLE_STEPS[-1] - IDLE_STEPS[0])
+        return self.added[0] if self.direct else self.micros
 
     @property
     def per_second(self) -> float:
@@ -96,29 +130,36 @@ class Lab:
 
     def _run(self, work: Path, stack: contextlib.ExitStack) -> Run:
         plan, run = self.plan, Run()
+        if any(workload.load == "idle" for workload in plan.workloads):
+            may_open_files(IDLE_STEPS[-1] + 1_000)
         cert, key = self_signed(work)
-        endpoint = Endpoint(work, plan.place.endpoint)
-        self.endpoint, self.endpoint_process = endpoint, self._start(stack, endpoint.start)
-        self.endpoint_process.wait_for([endpoint.port])
-        self.loads = Loads(work, plan.place.client)
-        cpus = plan.place.proxy
-        setting = Setting(work, cpus, endpoint.port, cert, key, plan.log, plan.umay)
-        peers = [PEERS[name](setting) for name in plan.peers]
+        nginx = Nginx(work, plan.place.endpoint)
+        echo = Echo(work, plan.place.endpoint, plan.load)
+        self.endpoints: dict[str, Endpoint] = {"nginx": nginx, "echo": echo}
+        for name in dict.fromkeys(workload.endpoint for workload in plan.workloads):
+            endpoint = self.endpoints[name]
+            self._start(stack, endpoint.start).wait_for([endpoint.port])
+        self.loads = Loads(work, plan.place.client, plan.load, cert)
+        cpus, ports = plan.place.proxy, (nginx.port, echo.port, echo.grpc_port)
+        self.setting = Setting(work, cpus, *ports, cert, key, plan.log, plan.umay)
+        peers = [PEERS[name](self.setting) for name in plan.peers]
         for peer in peers:
-            process = self._start(stack, peer.start)
-            process.wait_for(list(peer.ports.values()))
+            self._start(stack, peer.start)
+            peer.wait()
             run.versions[peer.name] = peer.version()
         jobs = []
         for workload in plan.workloads:
             able = [peer for peer in peers if workload.front in peer.ports]
             run.skipped += [f"{p.name} cannot do {workload.name}" for p in peers if p not in able]
+            endpoint = self.endpoints[workload.endpoint]
             agreed = {p.name: check.before(p, workload, endpoint, cert) for p in able}
             check.same_tls(agreed)
-            if workload.front == "https":
+            if workload.tls:
                 run.tls = agreed
             jobs.append((workload, able))
         for workload, able in jobs:
-            for peer in able:
+            # What idle connections cost is measured on proxies that have done nothing before.
+            for peer in able if workload.load != "idle" else []:
                 self.tell(f"warm-up: {workload.name}, {peer.name}")
                 self._measure(0, workload, peer)
         for number in range(1, plan.rounds + 1):
@@ -126,7 +167,10 @@ class Lab:
                 # Nobody always comes after the same neighbour.
                 for peer in random.sample(able, len(able)):
                     self.tell(f"round {number} of {plan.rounds}: {workload.name}, {peer.name}")
-                    run.samples.append(self._measure(number, workload, peer))
+                    if workload.load == "idle":
+                        run.samples.append(self._measure_fresh(number, workload, peer))
+                    else:
+                        run.samples.append(self._measure(number, workload, peer))
         return run
 
     def _start(self, stack: contextlib.ExitStack, start: Callable[[], Process]) -> Process:
@@ -135,19 +179,44 @@ class Lab:
             stack.callback(process.stop)
         return process
 
+    def _measure_fresh(self, number: int, workload: Workload, peer: Peer) -> Sample:
+        """Measures another process of the same kind, which ends thereafter."""
+        with contextlib.ExitStack() as stack:
+            work = self.setting.work / f"{workload.name}-{peer.name}-{number}"
+            work.mkdir()
+            stack.callback(shutil.rmtree, work, ignore_errors=True)
+            fresh = type(peer)(replace(self.setting, work=work))
+            self._start(stack, fresh.start)
+            fresh.wait()
+            return self._measure(number, workload, fresh)
+
     def _measure(self, number: int, workload: Workload, peer: Peer) -> Sample:
         plan, process = self.plan, peer.process
+        endpoint, port = self.endpoints[workload.endpoint], peer.ports[workload.front]
+        seconds = plan.seconds if number else 1
         others = plan.place.client | plan.place.endpoint
         cores = plan.place.proxy | others
-        accepted = self.endpoint.accepted()
-        begun = (process.cpu(), self.endpoint_process.cpu())
+        direct, steps = None, []
+        if workload.figure == "latency":
+            direct = self.loads.run(workload, endpoint.port, seconds)
+        counts, opened = endpoint.settled(), connections_opened()
+        begun = (process.cpu(), endpoint.process.cpu())
         idle, idle_all = idle_seconds(others), idle_seconds(cores)
-        load = self.loads.run(workload, peer.ports[workload.front], plan.seconds if number else 1)
+        if workload.load == "idle":
+            load, steps = self.loads.idle(workload, port, lambda: _settled(process))
+        else:
+            load = self.loads.run(workload, port, seconds)
         idle, idle_all = idle_seconds(others) - idle, idle_seconds(cores) - idle_all
         cpu = process.cpu() - begun[0]
-        endpoint_cpu = self.endpoint_process.cpu() - begun[1]
-        connections = self.endpoint.accepted() - accepted - 1
+        endpoint_cpu = endpoint.process.cpu() - begun[1]
+        opened = connections_opened() - opened
+        counts = endpoint.counts() - counts
         own = cpu.total + load.cpu.total + endpoint_cpu.total
+        problems = self._problems(workload, load, counts, opened)
+        if direct and direct.errors:
+            problems.append("errors without a proxy")
+        if plan.log:
+            problems += self._log_problems(workload, peer, load)
         return Sample(
             round=number,
             peer=peer.name,
@@ -160,32 +229,47 @@ class Lab:
             endpoint_busy=endpoint_cpu.total / load.seconds,
             client_idle=idle / load.seconds / len(others),
             foreign=max(0.0, len(cores) - (idle_all + own) / load.seconds),
-            upstream_connections=connections,
-            problems=self._problems(workload, peer, load, connections),
+            upstream_connections=counts.accepted - 1,
+            problems=problems,
+            direct=direct,
+            steps=steps,
         )
 
-    def _problems(self, workload: Workload, peer: Peer, load: Load, connections: int) -> list[str]:
-        """Why a sample does not count."""
+    def _problems(self, workload: Workload, load: Load, counts: Counts, opened: int) -> list[str]:
+        """Why a sample does not count. `counts` and `opened` are what was added in it."""
         problems = [f"{count} {kind} errors" for kind, count in load.errors.items()]
         if load.requests == 0:
             problems.append("no request was answered")
-        body = self.endpoint.answers[workload.path].length
+        body = self.endpoints[workload.endpoint].answers[workload.path].length
         if load.bytes < load.requests * body:
             problems.append("answers are shorter than the endpoint's")
+        # The end cuts those that are under way, and h2load some more that come while it ends: the
+        # endpoint may have answered them all the same.
+        some = 2 * workload.under_way + 8
+        if not load.requests <= counts.answered <= load.requests + some:
+            problems.append(f"{counts.answered} answers of the endpoint for {load.requests}")
         # Each request under way may need one, and a new one if the old was idle too long.
-        if connections > 2 * workload.connections * workload.streams + 8:
-            problems.append(f"{connections} connections to the endpoint")
-        if self.plan.log and workload.front != "tcp":
-            problems += self._log_problems(peer, load)
+        if counts.accepted - 1 > some:
+            problems.append(f"{counts.accepted - 1} connections to the endpoint")
+        # Others on this machine may open some too: then it says less, but nothing that is wrong.
+        if workload.close and opened < load.requests:
+            problems.append(f"{opened} connections for {load.requests} requests")
         return problems
 
-    def _log_problems(self, peer: Peer, load: Load) -> list[str]:
+    def _log_problems(self, workload: Workload, peer: Peer, load: Load) -> list[str]:
         """Whether every request is in the log, which is then emptied."""
-        lines = _count_lines(peer.access_log, load.requests)
+        # A WebSocket is one request, whatever goes over it.
+        requests = workload.connections if workload.front == "ws" else load.requests
+        expected = 0 if workload.raw else requests
+        lines = _count_lines(peer.access_log, expected)
         os.truncate(peer.access_log, 0)
-        if lines < load.requests:
-            return [f"{lines} lines in the log for {load.requests} requests"]
-        return []
+        return [f"{lines} lines in the log for {expected} requests"] if lines < expected else []
+
+
+def _settled(process: Process) -> int:
+    """Resident memory when what the last request needed is given back."""
+    time.sleep(1)
+    return process.rss()
 
 
 def _count_lines(path: Path, enough: int) -> int:

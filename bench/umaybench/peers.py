@@ -1,4 +1,4 @@
-"""The proxies, one class each.
+"""The proxies that the machine's packages have, one class each; `wheels` has the others.
 
 All do the same work: one worker, keep-alive on both sides without a limit on requests, the client's
 address and scheme and a Via added to what goes to the endpoint, TLS 1.3 only, buffers of 32 KiB.
@@ -14,6 +14,9 @@ from pathlib import Path
 from .process import Process, free_ports
 from .tools import as_root, nginx_program, nginx_stream_module, program, version
 
+# Connections that a proxy has to bear at the same time, those to the endpoint included.
+CONNECTIONS = 12_000
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -21,7 +24,10 @@ class Setting:
 
     work: Path
     cpus: set[int]
+    # Ports of the endpoints: HTTP/1.1, WebSocket, gRPC in the clear.
     endpoint: int
+    ws: int
+    grpc: int
     cert: Path
     key: Path
     # Write an access log.
@@ -35,7 +41,11 @@ class Peer:
 
     name = ""
     # The kinds of listeners it has.
-    fronts = ("http", "https", "tcp")
+    fronts: tuple[str, ...] = ("http", "https", "grpc", "ws", "tcp", "tls-tcp")
+    # What a client on loopback is called to the endpoint.
+    client = r"127\.0\.0\.1"
+    # What its environment has besides ours.
+    environment: dict[str, str] = {}
 
     def __init__(self, setting: Setting):
         self.setting = setting
@@ -57,8 +67,13 @@ class Peer:
         """Starts it. What is pinned before it starts is pinned with all its threads."""
         output = self.setting.work / f"{self.name}.out"
         log = self.access_log if self.logs_to_stdout() else None
-        self.process = Process(self.name, self.command(), self.setting.cpus, output, log)
+        cpus, command = self.setting.cpus, self.command()
+        self.process = Process(self.name, command, cpus, output, log, self.environment)
         return self.process
+
+    def wait(self) -> None:
+        """Waits until it can be used."""
+        self.process.wait_for(list(self.ports.values()))
 
     def logs_to_stdout(self) -> bool:
         return False
@@ -78,6 +93,9 @@ class Umay(Peer):
     def command(self) -> list[str]:
         at = self.setting
         log = self.access_log if at.log else "off"
+        tls = f"""cert = "{at.cert}"
+key = "{at.key}"
+tls_min = "1.3\""""
         config = self.write(
             "toml",
             f"""
@@ -90,6 +108,12 @@ bind = "off"
 access = "{log}"
 level = "warn"
 
+[timeouts]
+keep_alive = "10m"
+
+[limits]
+connections = {CONNECTIONS}
+
 [[listener]]
 name = "http"
 listen = "127.0.0.1:{self.ports["http"]}"
@@ -97,20 +121,40 @@ listen = "127.0.0.1:{self.ports["http"]}"
 [[listener]]
 name = "https"
 listen = "127.0.0.1:{self.ports["https"]}"
-cert = "{at.cert}"
-key = "{at.key}"
-tls_min = "1.3"
+{tls}
+
+[[listener]]
+name = "grpc"
+listen = "127.0.0.1:{self.ports["grpc"]}"
+{tls}
+
+[[listener]]
+name = "ws"
+listen = "127.0.0.1:{self.ports["ws"]}"
 
 [[listener]]
 name = "tcp"
 listen = "127.0.0.1:{self.ports["tcp"]}"
+
+[[listener]]
+name = "tls-tcp"
+listen = "127.0.0.1:{self.ports["tls-tcp"]}"
+{tls}
 
 [[route]]
 listeners = ["http", "https"]
 to = ["http://127.0.0.1:{at.endpoint}"]
 
 [[route]]
-listeners = ["tcp"]
+listeners = ["grpc"]
+to = ["h2c://127.0.0.1:{at.grpc}"]
+
+[[route]]
+listeners = ["ws"]
+to = ["http://127.0.0.1:{at.ws}"]
+
+[[route]]
+listeners = ["tcp", "tls-tcp"]
 protocol = "tcp"
 to = ["tcp://127.0.0.1:{at.endpoint}"]
 """,
@@ -124,7 +168,7 @@ class Nginx(Peer):
     def __init__(self, setting: Setting):
         self.stream = nginx_stream_module()
         if self.stream is None:
-            self.fronts = ("http", "https")
+            self.fronts = ("http", "https", "grpc", "ws")
         super().__init__(setting)
 
     def version(self) -> str:
@@ -134,24 +178,36 @@ class Nginx(Peer):
         at = self.setting
         # Written in batches, as Umay does it.
         log = f"{self.access_log} combined buffer=64k flush=1s" if at.log else "off"
-        location = """
-        location / {
+        tls = f"""
+        ssl_certificate {at.cert};
+        ssl_certificate_key {at.key};
+        ssl_protocols TLSv1.3;"""
+
+        def added(directive: str) -> str:
+            return f"""
+            {directive} Host $http_host;
+            {directive} X-Forwarded-For $proxy_add_x_forwarded_for;
+            {directive} X-Forwarded-Proto $scheme;
+            {directive} Via "1.1 nginx";"""
+
+        location = f"""
+        location / {{
             proxy_pass http://endpoint;
             proxy_http_version 1.1;
-            proxy_set_header Host $http_host;
-            proxy_set_header Connection "";
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-            proxy_set_header X-Forwarded-Proto $scheme;
-            proxy_set_header Via "1.1 nginx";
-        }"""
+            proxy_set_header Connection "";{added("proxy_set_header")}
+        }}"""
         stream = ""
-        if "tcp" in self.ports:
+        if self.stream is not None:
             stream = f"""
 stream {{
+    tcp_nodelay on;
     server {{
         listen 127.0.0.1:{self.ports["tcp"]} backlog=4096;
         proxy_pass 127.0.0.1:{at.endpoint};
-        tcp_nodelay on;
+    }}
+    server {{
+        listen 127.0.0.1:{self.ports["tls-tcp"]} ssl backlog=4096;
+        proxy_pass 127.0.0.1:{at.endpoint};{tls}
     }}
 }}"""
         config = self.write(
@@ -162,7 +218,7 @@ stream {{
 worker_processes 1;
 pid {at.work}/nginx.pid;
 error_log stderr error;
-events {{ worker_connections 8192; }}
+events {{ worker_connections {CONNECTIONS}; }}
 http {{
     access_log {log};
     keepalive_timeout 600s;
@@ -176,14 +232,31 @@ http {{
         keepalive 1024;
         keepalive_requests 1000000000;
     }}
+    upstream calls {{
+        server 127.0.0.1:{at.grpc};
+        keepalive 1024;
+        keepalive_requests 1000000000;
+    }}
     server {{
         listen 127.0.0.1:{self.ports["http"]} backlog=4096;{location}
     }}
     server {{
-        listen 127.0.0.1:{self.ports["https"]} ssl http2 backlog=4096;
-        ssl_certificate {at.cert};
-        ssl_certificate_key {at.key};
-        ssl_protocols TLSv1.3;{location}
+        listen 127.0.0.1:{self.ports["https"]} ssl http2 backlog=4096;{tls}{location}
+    }}
+    server {{
+        listen 127.0.0.1:{self.ports["grpc"]} ssl http2 backlog=4096;{tls}
+        location / {{
+            grpc_pass grpc://calls;{added("grpc_set_header")}
+        }}
+    }}
+    server {{
+        listen 127.0.0.1:{self.ports["ws"]} backlog=4096;
+        location / {{
+            proxy_pass http://127.0.0.1:{at.ws};
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection "upgrade";{added("proxy_set_header")}
+        }}
     }}
 }}{stream}
 """,
@@ -213,12 +286,18 @@ class Haproxy(Peer):
     http-request set-header X-Forwarded-Proto http unless { ssl_fc }
     http-request set-header Via "1.1 haproxy"
 """
+        tls = f"ssl crt {pair} ssl-min-ver TLSv1.3 backlog 4096"
         config = self.write(
             "cfg",
             f"""
 global
     nbthread 1
-    maxconn 8192
+    maxconn {CONNECTIONS}
+    # It asks for two descriptors for each connection beforehand; idle ones take one.
+    no strict-limits
+    # With a quarter of them in use it would keep no connection to the endpoint.
+    tune.pool-low-fd-ratio 90
+    tune.pool-high-fd-ratio 95
     tune.bufsize 32768
     {log}
 
@@ -226,6 +305,7 @@ defaults
     timeout connect 5s
     timeout client 600s
     timeout server 600s
+    timeout tunnel 600s
 
 frontend http
     mode http
@@ -236,21 +316,45 @@ frontend http
 frontend https
     mode http
     {use}
-    bind 127.0.0.1:{self.ports["https"]} ssl crt {pair} alpn h2,http/1.1 ssl-min-ver TLSv1.3 backlog 4096{headers}
+    bind 127.0.0.1:{self.ports["https"]} {tls} alpn h2,http/1.1{headers}
     default_backend endpoint
+
+frontend grpc
+    mode http
+    {use}
+    bind 127.0.0.1:{self.ports["grpc"]} {tls} alpn h2{headers}
+    default_backend grpc
+
+frontend ws
+    mode http
+    {use}
+    bind 127.0.0.1:{self.ports["ws"]} backlog 4096{headers}
+    default_backend ws
 
 backend endpoint
     mode http
     http-reuse always
     server one 127.0.0.1:{at.endpoint}
 
+backend grpc
+    mode http
+    http-reuse always
+    server one 127.0.0.1:{at.grpc} proto h2
+
+backend ws
+    mode http
+    server one 127.0.0.1:{at.ws}
+
 listen tcp
     mode tcp
     bind 127.0.0.1:{self.ports["tcp"]} backlog 4096
+    server one 127.0.0.1:{at.endpoint}
+
+listen tls-tcp
+    mode tcp
+    bind 127.0.0.1:{self.ports["tls-tcp"]} {tls}
     server one 127.0.0.1:{at.endpoint}
 """,
         )
         return [program("haproxy"), "-db", "-f", config]
 
-
-PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (Umay, Nginx, Haproxy)}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
+import resource
 import signal
 import socket
 import subprocess
@@ -60,12 +62,26 @@ def tree(root: int) -> list[int]:
     return found
 
 
+_given: set[int] = set()
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on. All are held until all are chosen."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in held]
-    for sock in held:
-        sock.close()
+    """Ports of loopback that nobody listens on, and that nobody is given by the kernel. Umay, Envoy
+    and Caddy listen with SO_REUSEPORT: a port that another has too is not refused but shared, and
+    then each answers some of the connections."""
+    low, _ = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    ports: list[int] = []
+    below = range(10_000, max(int(low), 12_000))
+    for port in random.sample(below, len(below)):
+        if len(ports) == count:
+            break
+        with contextlib.suppress(OSError):
+            if port not in _given:
+                socket.create_server(("127.0.0.1", port)).close()
+                ports.append(port)
+    if len(ports) < count:
+        raise BenchError("there are no free ports")
+    _given.update(ports)
     return ports
 
 
@@ -92,6 +108,11 @@ def prepared(cpus: set[int]) -> Callable[[], None]:
     return prepare
 
 
+def environment(more: dict[str, str] | None = None) -> dict[str, str]:
+    """Our own environment without what is meant for clients only."""
+    return {name: value for name, value in os.environ.items() if name != "OPENSSL_CONF"} | (more or {})
+
+
 class Process:
     """A process of ours with whatever it forks."""
 
@@ -102,8 +123,9 @@ class Process:
         cpus: set[int],
         output: Path,
         stdout: Path | None = None,
+        env: dict[str, str] | None = None,
     ):
-        """What it says goes to `output`; standard output can go elsewhere."""
+        """What it says goes to `output`; standard output can go elsewhere. `env` is added to ours."""
         self.name = name
         self.output = output
         # Appended to: what is cut to nothing between two measurements begins at nothing again.
@@ -113,6 +135,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
+                env=environment(env),
                 # Ctrl-C is for the script, which stops everything in order.
                 start_new_session=True,
                 preexec_fn=prepared(cpus),
@@ -211,6 +234,24 @@ class Place:
             f"proxy on core {text(self.proxy)}, client on {text(self.client)}, "
             f"endpoint on {text(self.endpoint)}"
         )
+
+
+def connections_opened() -> int:
+    """TCP connections that were accepted on this machine so far, whosever they are."""
+    head, values = (
+        line.split()
+        for line in Path("/proc/net/snmp").read_text().splitlines()
+        if line.startswith("Tcp:")
+    )
+    return int(values[head.index("PassiveOpens")])
+
+
+def may_open_files(count: int) -> None:
+    """Raises the limit on open files of this process, and so of all that it starts, to what it may be."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise BenchError(f"{count} open files are needed and {hard} allowed: raise the hard limit")
 
 
 def idle_seconds(cpus: set[int]) -> float:

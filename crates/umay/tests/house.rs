@@ -130,7 +130,13 @@ fn the_pure_crates_stay_pure() {
 
 #[test]
 fn files_say_what_they_are_for_and_end_in_time() {
-    for dir in ["umay/src", "umay-core/src", "umay-h1/src", "umay-test/src"] {
+    for dir in [
+        "umay/src",
+        "umay-core/src",
+        "umay-h1/src",
+        "umay-load/src",
+        "umay-test/src",
+    ] {
         for (path, text) in sources(dir) {
             let path = format!("{dir}/{}", path.display());
             assert!(
