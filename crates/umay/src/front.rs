@@ -13,7 +13,7 @@ use umay_core::detect::{ClientHello, Hello, Verdict, client_hello};
 use umay_core::model::Protocol;
 use umay_core::reason::Reason;
 
-use crate::conn::{Conn, Deadline, Io, Plain, prepare, until};
+use crate::conn::{Conn, Deadline, Io, Plain, until};
 use crate::detect::{Found, GRACE, detect};
 use crate::http::Http;
 use crate::site::Client;
@@ -45,7 +45,6 @@ impl Front {
     pub async fn serve(self: Rc<Self>, stream: TcpStream, client: Client) {
         let _open = self.worker.drain.hold();
         let _active = self.worker.metrics.connections.active.hold();
-        prepare(&stream);
         let arrival = Box::new(Arrival {
             client,
             conn: Conn::new(Io::Plain(Plain::new(stream)), &self.worker.buffers),
@@ -79,7 +78,8 @@ impl Front {
         if found != Found::Spoken(Verdict::Tls) {
             return Some((arrival, found));
         }
-        let mut arrival = Box::new(self.tls(*arrival).await?);
+        // Boxed, for a handshake needs ten times what the rest of this does.
+        let mut arrival = Box::new(Box::pin(self.tls(*arrival)).await?);
         let spoken = arrival
             .client
             .tls

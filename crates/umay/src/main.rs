@@ -2,10 +2,6 @@
 
 use std::process::ExitCode;
 
-/// Measured beside the system's; see `docs/performance.md`.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     match umay::cli::main() {
         Ok(code) => code,

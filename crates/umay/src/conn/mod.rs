@@ -201,6 +201,10 @@ impl Conn {
         if !self.is_quiet() {
             return self.linger(deadline).await;
         }
+        if self.io.bare().is_some() {
+            // The kernel says that this is the end when the socket is dropped.
+            return;
+        }
         deadline.set(WAIT);
         poll_fn(|cx| match self.io.poll_shutdown(cx) {
             Poll::Ready(_) => Poll::Ready(()),
@@ -251,7 +255,7 @@ impl Conn {
     }
 }
 
-/// Prepares a socket that was accepted or connected: small writes go out at once.
+/// Prepares a socket that was connected: small writes go out at once.
 pub fn prepare(stream: &TcpStream) {
     // Fails only if the peer is gone already, which the next read will tell.
     let _ = stream.set_nodelay(true);
