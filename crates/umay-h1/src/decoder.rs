@@ -125,6 +125,24 @@ impl Decoder {
         })
     }
 
+    /// Bytes that are left of a body of known length; `None` of any other, and at its end.
+    pub fn left(&self) -> Option<u64> {
+        match self.state {
+            State::Length(left) => Some(left),
+            _ => None,
+        }
+    }
+
+    /// So many bytes of a body of known length went by without being looked at.
+    pub fn skip(&mut self, count: u64) {
+        if let State::Length(left) = self.state {
+            self.state = match left.saturating_sub(count) {
+                0 => State::Done,
+                left => State::Length(left),
+            };
+        }
+    }
+
     /// True if the body is at its end.
     pub fn is_done(&self) -> bool {
         self.state == State::Done

@@ -5,16 +5,12 @@
 //! sockets, once it has turned out to carry bulk, the kernel moves the bytes itself (splice).
 
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{ErrorKind, IoSlice};
 use std::task::{Context, Poll, ready};
 
-use rustix::fd::OwnedFd;
-use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 use umay_core::reason::Reason;
 
-use crate::conn::{Conn, Deadline};
+use crate::conn::{Broken, Conn, Deadline, Pipe};
 use crate::drain::Phase;
 use crate::telemetry::metrics::Counter;
 use crate::worker::Worker;
@@ -22,9 +18,6 @@ use crate::worker::Worker;
 /// Bytes after which a way is taken for bulk: 256 KiB. Below, two more file descriptors and the
 /// pipe cost more than the copy (measured: talkative streams 5 % worse with splice from the start).
 const BULK: u64 = 256 * 1024;
-
-/// Bytes moved by one splice at most.
-const PIECE: usize = 1024 * 1024;
 
 /// What a tunnel has done.
 #[derive(Debug, Default)]
@@ -68,7 +61,7 @@ pub async fn run(
             (&down_step, "endpoint", "client"),
         ] {
             if let Poll::Ready(Err(broken)) = step {
-                return Poll::Ready(Some(broken.told(from, to)));
+                return Poll::Ready(Some(told(broken, from, to)));
             }
         }
         if up_step.is_ready() && down_step.is_ready() {
@@ -113,23 +106,15 @@ enum Stage {
     Ended,
 }
 
-/// Why a way broke.
-#[derive(Debug)]
-struct Broken {
-    reading: bool,
-    error: io::Error,
-}
-
-impl Broken {
-    fn told(&self, from: &str, to: &str) -> (Reason, String) {
-        let (who, what) = if self.reading {
-            (from, "reading from")
-        } else {
-            (to, "writing to")
-        };
-        let detail = format!("{what} the {who}: {}", self.error);
-        (Reason::TunnelReset, detail)
-    }
+/// Why a way was cut.
+fn told(broken: &Broken, from: &str, to: &str) -> (Reason, String) {
+    let (who, what) = if broken.reading {
+        (from, "reading from")
+    } else {
+        (to, "writing to")
+    };
+    let detail = format!("{what} the {who}: {}", broken.error);
+    (Reason::TunnelReset, detail)
 }
 
 impl Way {
@@ -148,7 +133,7 @@ impl Way {
                     self.stage = if ended {
                         Stage::Ending
                     } else {
-                        Pipe::open().map_err(reading)?
+                        Stage::Splicing(Pipe::open().map_err(Broken::reading)?)
                     };
                 }
                 Stage::Splicing(pipe) => {
@@ -156,7 +141,11 @@ impl Way {
                         self.stage = Stage::Copying;
                         continue;
                     };
-                    ready!(pipe.poll(cx, source, sink, &mut self.bytes, counter))?;
+                    let mut left = u64::MAX;
+                    let step = pipe.poll(cx, source, sink, &mut left);
+                    self.bytes += u64::MAX - left;
+                    counter.add(u64::MAX - left);
+                    ready!(step)?;
                     self.stage = Stage::Ending;
                 }
                 Stage::Ending => {
@@ -182,9 +171,9 @@ fn copy(
     loop {
         while !from.unread().is_empty() {
             let slice = [IoSlice::new(from.unread())];
-            let count = ready!(to.io_mut().poll_write(cx, &slice)).map_err(writing)?;
+            let count = ready!(to.io_mut().poll_write(cx, &slice)).map_err(Broken::writing)?;
             if count == 0 {
-                return Poll::Ready(Err(writing(ErrorKind::WriteZero.into())));
+                return Poll::Ready(Err(Broken::writing(ErrorKind::WriteZero.into())));
             }
             from.consume(count);
             *bytes += count as u64;
@@ -195,7 +184,7 @@ fn copy(
         }
         // What TLS holds back has to go before a wait for more; the wait goes on meanwhile.
         if let Poll::Ready(Err(error)) = to.io_mut().poll_flush(cx) {
-            return Poll::Ready(Err(writing(error)));
+            return Poll::Ready(Err(Broken::writing(error)));
         }
         match ready!(from.poll_fill(cx)) {
             Ok(0) => return Poll::Ready(Ok(true)),
@@ -203,80 +192,7 @@ fn copy(
             // TLS without close_notify: as many clients do it, it is an end, not a reset. What goes
             // through a tunnel has to know its own end.
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Poll::Ready(Ok(true)),
-            Err(error) => return Poll::Ready(Err(reading(error))),
+            Err(error) => return Poll::Ready(Err(Broken::reading(error))),
         }
-    }
-}
-
-/// A pipe, and how much is in it.
-#[derive(Debug)]
-struct Pipe {
-    read: OwnedFd,
-    write: OwnedFd,
-    inside: usize,
-}
-
-impl Pipe {
-    fn open() -> io::Result<Stage> {
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        Ok(Stage::Splicing(Self {
-            read,
-            write,
-            inside: 0,
-        }))
-    }
-
-    /// Ready at the sender's end.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &TcpStream,
-        sink: &TcpStream,
-        bytes: &mut u64,
-        counter: &Counter,
-    ) -> Poll<Result<(), Broken>> {
-        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-        loop {
-            if self.inside == 0 {
-                ready!(source.poll_read_ready(cx)).map_err(reading)?;
-                let moved = source.try_io(Interest::READABLE, || {
-                    Ok(splice(source, None, &self.write, None, PIECE, flags)?)
-                });
-                match moved {
-                    Ok(0) => return Poll::Ready(Ok(())),
-                    Ok(count) => self.inside = count,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
-                    Err(error) => return Poll::Ready(Err(reading(error))),
-                }
-            }
-            ready!(sink.poll_write_ready(cx)).map_err(writing)?;
-            let moved = sink.try_io(Interest::WRITABLE, || {
-                Ok(splice(&self.read, None, sink, None, self.inside, flags)?)
-            });
-            match moved {
-                Ok(0) => return Poll::Ready(Err(writing(ErrorKind::WriteZero.into()))),
-                Ok(count) => {
-                    self.inside = self.inside.saturating_sub(count);
-                    *bytes += count as u64;
-                    counter.add(count as u64);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(writing(error))),
-            }
-        }
-    }
-}
-
-fn reading(error: io::Error) -> Broken {
-    Broken {
-        reading: true,
-        error,
-    }
-}
-
-fn writing(error: io::Error) -> Broken {
-    Broken {
-        reading: false,
-        error,
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use umay_core::model::{Http2, Limits, Timeouts};
 
-use crate::conn::{Buffers, DEFAULT_SIZE, Timers};
+use crate::conn::{Buffers, DEFAULT_SIZE, Pipes, Timers};
 use crate::drain::Drain;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::WorkerMetrics;
@@ -26,6 +26,8 @@ pub struct Worker {
     pub timers: Rc<Timers>,
     /// Read buffers.
     pub buffers: Rc<Buffers>,
+    /// Pipes.
+    pub pipes: Pipes,
     /// The end of its life.
     pub drain: Rc<Drain>,
     /// Waits, by configuration.
@@ -55,6 +57,7 @@ impl Worker {
             access,
             timers: Timers::new(),
             buffers: Buffers::new(size),
+            pipes: Pipes::default(),
             drain: Rc::default(),
             timeouts,
             limits,

@@ -5,6 +5,7 @@ mod buffer;
 mod io;
 mod ledger;
 mod pulse;
+mod splice;
 mod stream;
 mod timer;
 mod watched;
@@ -13,6 +14,7 @@ pub use buffer::{Buffer, Buffers, DEFAULT_SIZE};
 pub use io::{Io, Plain};
 pub use ledger::Silent;
 pub use pulse::Pulse;
+pub use splice::{Broken, Pipe, Pipes};
 pub use stream::{Answered, Reset, Stream};
 pub use timer::{Deadline, Millis, NEVER, TICK, Timers};
 pub use watched::{SEND_BUFFER, Watch, Watched, header_list};
@@ -138,7 +140,13 @@ impl Conn {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         let mut byte = [0_u8; 1];
         let peeked = recv(socket, &mut byte, flags);
-        peeked.is_err_and(|error| error == rustix::io::Errno::AGAIN) && self.is_quiet()
+        if peeked != Err(rustix::io::Errno::AGAIN) {
+            return false;
+        }
+        // Who has read just as much as there was does not know that there is no more.
+        let nothing = || Err::<(), _>(ErrorKind::WouldBlock.into());
+        let _ = socket.try_io(tokio::io::Interest::READABLE, nothing);
+        self.is_quiet()
     }
 
     /// Writes all and flushes, unless a wait for the peer to take some takes longer than `wait`.

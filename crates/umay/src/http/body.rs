@@ -9,7 +9,7 @@ use umay_core::message::{Fields, Framing};
 use umay_core::model::Timeouts;
 use umay_h1::{Decoder, Encoder, Malformed};
 
-use crate::conn::{Conn, Io, Millis, NEVER, Stream, Timers};
+use crate::conn::{Conn, Io, Millis, NEVER, Pipe, Pipes, Stream, Timers};
 
 /// What is to be written next: bytes of our own, a piece of what was read, bytes of our own.
 #[derive(Debug, Default)]
@@ -76,6 +76,9 @@ impl Outgoing {
     }
 }
 
+/// Bytes that are left of a body from which on the kernel is to move them: 16 KiB.
+const LONG: u64 = 16 * 1024;
+
 /// Why a direction stopped before its end.
 #[derive(Debug)]
 pub(super) enum Stop {
@@ -116,6 +119,10 @@ pub(super) struct Half {
     pub(super) started: bool,
     /// Leave what was read where it is, for it may have to be sent again.
     hold: bool,
+    /// What the rest of a long body goes through.
+    pipe: Option<Pipe>,
+    /// Bytes went by unseen.
+    pub(super) spliced: bool,
 }
 
 impl Half {
@@ -132,6 +139,8 @@ impl Half {
             waiting: Waiting::Write,
             started: false,
             hold,
+            pipe: None,
+            spliced: false,
         }
     }
 
@@ -239,6 +248,10 @@ impl Half {
                 }
                 Poll::Pending => {}
             }
+            if let Some(step) = self.poll_splice(cx, from, to, &mut moved, pace) {
+                ready!(step)?;
+                continue;
+            }
             if from.is_full() {
                 from.compact();
             }
@@ -253,6 +266,58 @@ impl Half {
             }
             moved = true;
         }
+    }
+
+    /// Moves the rest of a long body from socket to socket without looking at it, if that can be;
+    /// ready when all of it was moved.
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &Conn,
+        to: &Io,
+        moved: &mut bool,
+        pace: &Pace<'_>,
+    ) -> Option<Poll<Result<(), Stop>>> {
+        let known = matches!(self.encoder.framing(), Framing::Length(_));
+        let left = self.decoder.left().filter(|_| known)?;
+        let may_return = self.hold && self.untouched();
+        if may_return || !from.unread().is_empty() || (self.pipe.is_none() && left < LONG) {
+            return None;
+        }
+        let (source, sink) = (from.io().bare()?, to.bare()?);
+        if self.pipe.is_none() {
+            self.pipe = pace.pipes.take();
+        }
+        let pipe = self.pipe.as_mut()?;
+        let mut rest = left;
+        let step = pipe.poll(cx, source, sink, &mut rest);
+        let waiting = if pipe.is_empty() {
+            Waiting::Read
+        } else {
+            Waiting::Write
+        };
+        self.decoder.skip(left - rest);
+        self.bytes += left - rest;
+        *moved |= rest < left;
+        self.started |= *moved;
+        self.spliced = true;
+        // It is gone.
+        self.hold = false;
+        Some(match step {
+            Poll::Pending => {
+                self.wait(waiting, *moved, pace);
+                Poll::Pending
+            }
+            Poll::Ready(Ok(ended)) => {
+                self.pipe
+                    .take()
+                    .into_iter()
+                    .for_each(|pipe| pace.pipes.give_back(pipe));
+                Poll::Ready(if ended { self.end(None) } else { Ok(()) })
+            }
+            Poll::Ready(Err(broken)) if broken.reading => Poll::Ready(Err(Stop::Cut(broken.error))),
+            Poll::Ready(Err(broken)) => Poll::Ready(Err(Stop::Refused(broken.error))),
+        })
     }
 
     /// Decodes what was read and puts it up for writing, behind what is in `out.lead`.
@@ -348,4 +413,5 @@ pub(super) fn on(conn: &Conn, framing: Framing) -> Framing {
 pub(super) struct Pace<'a> {
     pub(super) timers: &'a Timers,
     pub(super) timeouts: &'a Timeouts,
+    pub(super) pipes: &'a Pipes,
 }

@@ -182,6 +182,7 @@ impl Duplex<'_> {
         let pace = Pace {
             timers: self.deadline.timers(),
             timeouts: &self.worker.timeouts,
+            pipes: &self.worker.pipes,
         };
         if self.state.upload == Upload::Flowing {
             let step = if self.awaited.is_some() && self.asks_for_tunnel() {
@@ -222,6 +223,7 @@ impl Duplex<'_> {
         let pace = Pace {
             timers: self.deadline.timers(),
             timeouts: &self.worker.timeouts,
+            pipes: &self.worker.pipes,
         };
         if self.state.down.is_none()
             && let Err(end) = ready!(self.poll_head(cx, &pace))

@@ -280,7 +280,7 @@ impl Exchange {
         scratch: &Scratch,
         record: &mut Record,
         up: &mut Half,
-        link: Link,
+        mut link: Link,
         state: &State,
     ) -> Next {
         up.release(&mut self.conn);
@@ -290,7 +290,9 @@ impl Exchange {
         record.status = scratch.response.status;
         record.bytes_out = down.bytes;
         let whole = state.is_sent() && scratch.response.keep_alive;
-        if whole && link.awaited.is_none() && link.conn.unread().is_empty() {
+        // Of what went by unseen it is not known whether more came behind it.
+        let quiet = |link: &mut Link| !down.spliced || link.conn.is_surely_quiet();
+        if whole && link.awaited.is_none() && link.conn.unread().is_empty() && quiet(&mut link) {
             link.put_back();
         }
         match (delivery.keep_alive, state.is_sent()) {
