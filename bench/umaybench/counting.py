@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import callgrind, steady
-from .endpoint import Endpoint
+from .endpoint import Endpoint, Nginx
 from .process import BenchError, Place, Process, free_ports, unstopped
 from .tools import program
 
@@ -112,7 +112,7 @@ class Bench:
             # Of this process alone: elsewhere another may have taken the port.
             own = f"127.{64 + os.getpid() % 128}"
             self._addresses = tuple(f"{own}.{i // 250}.{1 + i % 250}" for i in range(count))
-            endpoint = Endpoint(work, CPUS, ("127.0.0.1", *self._addresses))
+            endpoint = Nginx(work, CPUS, ("127.0.0.1", *self._addresses))
             with unstopped():
                 process = endpoint.start()
                 stack.callback(process.stop)

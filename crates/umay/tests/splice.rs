@@ -80,9 +80,7 @@ fn what_comes_behind_an_answer_is_nobodys_answer() {
 fn an_answer_that_ends_early_is_cut() {
     let endpoint = Server::start(|conn, _| {
         conn.read_request()?;
-        conn.send(format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: {LONG}\r\n\r\n"
-        ))?;
+        conn.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LONG}\r\n\r\n"))?;
         conn.send(body(LONG - 1))
     });
     let umay = before(&endpoint);
@@ -133,9 +131,7 @@ fn a_client_that_does_not_read_holds_no_more_than_the_kernel_does() {
     const HUGE: usize = 64 << 20;
     let endpoint = Server::start(|conn, _| {
         while conn.read_request()?.is_some() {
-            conn.send(format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {HUGE}\r\n\r\n"
-            ))?;
+            conn.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {HUGE}\r\n\r\n"))?;
             for _ in 0..HUGE / 65_536 {
                 conn.send([7; 65_536])?;
             }

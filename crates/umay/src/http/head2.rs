@@ -348,7 +348,10 @@ impl Put for HeaderMap {
             return;
         };
         let mut add = |name: HeaderName, value: &[u8]| {
-            if let Ok(value) = HeaderValue::from_bytes(value) {
+            if let Ok(mut value) = HeaderValue::from_bytes(value) {
+                // No other message has it, so it is not to push others out of the peer's table of
+                // fields (RFC 7541 section 6.2.3).
+                value.set_sensitive(id == FieldId::XRequestId);
                 // Heads are capped far below what the map can hold.
                 let _ = self.try_append(name, value);
             }

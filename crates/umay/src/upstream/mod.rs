@@ -211,8 +211,11 @@ impl Share {
         let scheme = lease
             .endpoint()
             .map_or(Scheme::Detected, |e| e.address.scheme);
-        let offer = cargo.offer(scheme, self.speaks_http2(place));
-        if matches!(offer, Offer::Http2 | Offer::Either) {
+        let offer = cargo.offer(scheme, self.speaks(place) == Some(true));
+        if matches!(offer, Offer::Http2 | Offer::Either) && self.speaks(place) != Some(false) {
+            if let Some(ticket) = self.ticket(place) {
+                return Ok(Opened::Ticket(ticket));
+            }
             // Boxed, as the connecting below: rare beside what the task must remember otherwise.
             let ticket = Box::pin(self.multiplexed(offer, lease, deadline)).await?;
             if let Some(opened) = ticket {
@@ -276,10 +279,9 @@ impl Share {
         }
     }
 
-    /// True if the endpoint has shown that it speaks HTTP/2.
-    fn speaks_http2(&self, place: usize) -> bool {
-        let multiplexes = self.multiplexes.get(place);
-        multiplexes.is_some_and(|multiplexes| multiplexes.speaks.get() == Some(true))
+    /// Whether the endpoint has shown that it speaks HTTP/2, or that it does not.
+    fn speaks(&self, place: usize) -> Option<bool> {
+        self.multiplexes.get(place)?.speaks.get()
     }
 
     fn link(self: &Rc<Self>, conn: Conn, place: usize, took: std::time::Duration) -> Link {

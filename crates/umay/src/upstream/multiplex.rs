@@ -188,16 +188,9 @@ impl Share {
         let Some(multiplexes) = self.multiplexes.get(place) else {
             return Err(Failure::new(Reason::Internal, "the endpoint is gone"));
         };
-        let most = self.worker.http2.max_streams;
         deadline.set(self.worker.timeouts.connect);
         loop {
-            let found = {
-                let open = multiplexes.open.borrow();
-                open.iter().find(|multiplex| multiplex.room(most)).cloned()
-            };
-            if let Some(multiplex) = found {
-                self.worker.metrics.pool.reused.inc();
-                let ticket = self.ticket(&multiplex, place, true, None);
+            if let Some(ticket) = self.ticket(place) {
                 return Ok(Turn::Ticket(ticket));
             }
             if multiplexes.speaks.get() == Some(false) {
@@ -221,9 +214,18 @@ impl Share {
         }
     }
 
-    fn ticket(
+    /// A place on a connection that is open and has room.
+    pub(super) fn ticket(self: &Rc<Self>, place: usize) -> Option<Ticket> {
+        let most = self.worker.http2.max_streams;
+        let open = self.multiplexes.get(place)?.open.borrow();
+        let multiplex = open.iter().find(|multiplex| multiplex.room(most))?;
+        self.worker.metrics.pool.reused.inc();
+        Some(self.place_on(multiplex, place, true, None))
+    }
+
+    fn place_on(
         self: &Rc<Self>,
-        multiplex: &Rc<Multiplex>,
+        multiplex: &Multiplex,
         place: usize,
         reused: bool,
         connect: Option<Duration>,
@@ -290,7 +292,7 @@ impl Share {
         if let Some(multiplexes) = self.multiplexes.get(place) {
             multiplexes.open.borrow_mut().push(Rc::clone(&multiplex));
         }
-        Ok(self.ticket(&multiplex, place, false, Some(connect)))
+        Ok(self.place_on(&multiplex, place, false, Some(connect)))
     }
 }
 
