@@ -136,6 +136,8 @@ impl App {
                 limits: model.limits.clone(),
                 http2: model.http2.clone(),
                 most,
+                // Two files each: a twentieth, of what connections leave.
+                pipes: files / 40 / plan.workers.max(1),
                 phase: phase.subscribe(),
                 started,
             };

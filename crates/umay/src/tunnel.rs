@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use umay_core::reason::Reason;
 
-use crate::conn::{Broken, Conn, Deadline, Pipe};
+use crate::conn::{Broken, Conn, Deadline, Pipe, Pipes};
 use crate::drain::Phase;
 use crate::telemetry::metrics::Counter;
 use crate::worker::Worker;
@@ -48,11 +48,11 @@ pub async fn run(
     deadline.set(worker.timeouts.tunnel);
     let cut = poll_fn(|cx| {
         let before = up.bytes + down.bytes;
-        let up_step = up.poll(cx, client, link, &metrics.bytes_in);
+        let up_step = up.poll(cx, client, link, &metrics.bytes_in, &worker.pipes);
         if server_first.is_none() && up.bytes > 0 {
             server_first = Some(false);
         }
-        let down_step = down.poll(cx, link, client, &metrics.bytes_out);
+        let down_step = down.poll(cx, link, client, &metrics.bytes_out, &worker.pipes);
         if server_first.is_none() && down.bytes > 0 {
             server_first = Some(true);
         }
@@ -94,13 +94,15 @@ pub async fn run(
 struct Way {
     stage: Stage,
     bytes: u64,
+    /// Bytes so far when there was no pipe to be had.
+    copied: u64,
 }
 
 #[derive(Debug, Default)]
 enum Stage {
     #[default]
     Copying,
-    Splicing(Pipe),
+    Splicing(Option<Pipe>),
     /// The sender is done, its end is passed on.
     Ending,
     Ended,
@@ -125,15 +127,23 @@ impl Way {
         from: &mut Conn,
         to: &mut Conn,
         counter: &Counter,
+        pipes: &Pipes,
     ) -> Poll<Result<(), Broken>> {
         loop {
             match &mut self.stage {
                 Stage::Copying => {
-                    let ended = ready!(copy(cx, from, to, &mut self.bytes, counter))?;
+                    let ended = ready!(copy(
+                        cx,
+                        from,
+                        to,
+                        &mut self.bytes,
+                        self.copied + BULK,
+                        counter
+                    ))?;
                     self.stage = if ended {
                         Stage::Ending
                     } else {
-                        Stage::Splicing(Pipe::open().map_err(Broken::reading)?)
+                        Stage::Splicing(None)
                     };
                 }
                 Stage::Splicing(pipe) => {
@@ -142,9 +152,15 @@ impl Way {
                         continue;
                     };
                     let mut left = u64::MAX;
-                    let step = pipe.poll(cx, source, sink, &mut left);
+                    let step = pipes.poll(pipe, cx, source, sink, &mut left);
                     self.bytes += u64::MAX - left;
                     counter.add(u64::MAX - left);
+                    let Some(step) = step else {
+                        // Another time.
+                        self.copied = self.bytes;
+                        self.stage = Stage::Copying;
+                        continue;
+                    };
                     ready!(step)?;
                     self.stage = Stage::Ending;
                 }
@@ -166,6 +182,7 @@ fn copy(
     from: &mut Conn,
     to: &mut Conn,
     bytes: &mut u64,
+    bulk: u64,
     counter: &Counter,
 ) -> Poll<Result<bool, Broken>> {
     loop {
@@ -179,7 +196,7 @@ fn copy(
             *bytes += count as u64;
             counter.add(count as u64);
         }
-        if *bytes >= BULK && from.io().bare().is_some() && to.io().bare().is_some() {
+        if *bytes >= bulk && from.io().bare().is_some() && to.io().bare().is_some() {
             return Poll::Ready(Ok(false));
         }
         // What TLS holds back has to go before a wait for more; the wait goes on meanwhile.

@@ -40,7 +40,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker that has nothing to do yet.
+    /// A worker that has nothing to do yet; it may open so many pipes.
     pub fn new(
         index: usize,
         metrics: Arc<WorkerMetrics>,
@@ -48,6 +48,7 @@ impl Worker {
         timeouts: Timeouts,
         limits: Limits,
         http2: Http2,
+        pipes: usize,
     ) -> Rc<Self> {
         // A head must fit into a buffer whole, with room to see that it does not.
         let size = DEFAULT_SIZE.max(limits.head.saturating_add(1024));
@@ -57,7 +58,7 @@ impl Worker {
             access,
             timers: Timers::new(),
             buffers: Buffers::new(size),
-            pipes: Pipes::default(),
+            pipes: Pipes::new(pipes),
             drain: Rc::default(),
             timeouts,
             limits,

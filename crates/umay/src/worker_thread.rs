@@ -45,6 +45,8 @@ pub struct Setup {
     pub http2: Http2,
     /// Connections that the process may have open.
     pub most: usize,
+    /// Pipes that the worker may have open.
+    pub pipes: usize,
     /// The process's phase.
     pub phase: watch::Receiver<Phase>,
     /// Told when connections are accepted, or why they are not.
@@ -83,6 +85,7 @@ async fn live(mut setup: Setup) -> io::Result<()> {
         setup.timeouts,
         setup.limits,
         setup.http2,
+        setup.pipes,
     );
     let upstreams = Rc::new(Upstreams::new(&setup.upstreams, &worker, setup.workers));
     let front = Front::new(&worker, &upstreams);

@@ -148,3 +148,34 @@ fn a_client_that_does_not_read_holds_no_more_than_the_kernel_does() {
     assert!(line["bytes_out"].as_u64().unwrap() < HUGE as u64, "{line}");
     umay.wait_metric("umay_http_requests_in_flight", &[], 0.0);
 }
+
+#[test]
+fn pipes_do_not_take_the_files_of_connections() {
+    let endpoint = answering(8 << 20, body(8 << 20));
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nto = \"http://{}\"\n",
+        endpoint.addr()
+    );
+    let umay = umay!().config(text).workers(1).open_files(400, 400).start();
+    let pipes = || {
+        std::fs::read_dir(format!("/proc/{}/fd", umay.pid()))
+            .unwrap()
+            .filter_map(|file| std::fs::read_link(file.unwrap().path()).ok())
+            .filter(|to| to.to_string_lossy().starts_with("pipe:"))
+            .count()
+    };
+    let before = pipes();
+    // Nobody reads these.
+    let mut stalled: Vec<Conn> = (0..50).map(|_| umay.connect()).collect();
+    for conn in &mut stalled {
+        conn.send(GET).unwrap();
+    }
+    umay.wait_metric("umay_http_requests_in_flight", &[], 50.0);
+    // Whoever comes behind them has no pipe, and an answer all the same.
+    let mut conn = umay.connect();
+    for _ in 0..2 {
+        assert!(conn.ask(GET).unwrap().body == body(8 << 20));
+    }
+    let more = pipes() - before;
+    assert!((1..=2 * 400 / 40).contains(&more), "{more} ends of pipes");
+}

@@ -1,7 +1,8 @@
 //! Bytes that the kernel moves from one socket to another by itself, through a pipe (splice(2)).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use rustix::fd::OwnedFd;
@@ -18,6 +19,7 @@ pub struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
     inside: usize,
+    open: Rc<Cell<usize>>,
 }
 
 /// Which side broke, and how.
@@ -48,24 +50,18 @@ impl Broken {
 }
 
 impl Pipe {
-    /// A pipe of its own: two file descriptors.
-    pub fn open() -> io::Result<Self> {
+    fn open(open: &Rc<Cell<usize>>) -> io::Result<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        open.set(open.get() + 1);
         Ok(Self {
             read,
             write,
             inside: 0,
+            open: Rc::clone(open),
         })
     }
 
-    /// True if nothing is on its way.
-    pub fn is_empty(&self) -> bool {
-        self.inside == 0
-    }
-
-    /// Moves what can be moved and takes it from `left`; ready when nothing is left (false) or at the
-    /// sender's end (true).
-    pub fn poll(
+    fn poll(
         &mut self,
         cx: &mut Context<'_>,
         source: &TcpStream,
@@ -107,25 +103,58 @@ impl Pipe {
     }
 }
 
-/// The empty pipes of one worker, for those who need one for a moment.
-#[derive(Debug, Default)]
-pub struct Pipes(RefCell<Vec<Pipe>>);
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        self.open.set(self.open.get() - 1);
+    }
+}
+
+/// The pipes of one worker. Lent only while there is something in them, so a few serve many.
+#[derive(Debug)]
+pub struct Pipes {
+    free: RefCell<Vec<Pipe>>,
+    /// Open ones, free or lent.
+    open: Rc<Cell<usize>>,
+    most: usize,
+}
 
 impl Pipes {
-    /// Kept for reuse, at most.
-    const KEPT: usize = 64;
-
-    /// An empty pipe; `None` if the process is out of file descriptors.
-    pub fn take(&self) -> Option<Pipe> {
-        let kept = self.0.borrow_mut().pop();
-        kept.or_else(|| Pipe::open().ok())
+    /// No pipe yet, and never more than `most`: they must not take the file descriptors of
+    /// connections.
+    pub fn new(most: usize) -> Self {
+        Self {
+            free: RefCell::default(),
+            open: Rc::default(),
+            most,
+        }
     }
 
-    /// Takes a pipe back, if it is empty.
-    pub fn give_back(&self, pipe: Pipe) {
-        let mut kept = self.0.borrow_mut();
-        if pipe.is_empty() && kept.len() < Self::KEPT {
-            kept.push(pipe);
+    /// Moves what can be moved and takes it from `left`; ready when nothing is left (false) or at the
+    /// sender's end (true). `held` keeps the pipe while there is something in it. `None` if no pipe is
+    /// to be had.
+    pub fn poll(
+        &self,
+        held: &mut Option<Pipe>,
+        cx: &mut Context<'_>,
+        source: &TcpStream,
+        sink: &TcpStream,
+        left: &mut u64,
+    ) -> Option<Poll<Result<bool, Broken>>> {
+        let mut pipe = held.take().or_else(|| self.take())?;
+        let step = pipe.poll(cx, source, sink, left);
+        if pipe.inside == 0 {
+            self.free.borrow_mut().push(pipe);
+        } else {
+            *held = Some(pipe);
         }
+        Some(step)
+    }
+
+    fn take(&self) -> Option<Pipe> {
+        let free = self.free.borrow_mut().pop();
+        free.or_else(|| {
+            let room = self.open.get() < self.most;
+            room.then(|| Pipe::open(&self.open).ok()).flatten()
+        })
     }
 }

@@ -119,7 +119,7 @@ pub(super) struct Half {
     pub(super) started: bool,
     /// Leave what was read where it is, for it may have to be sent again.
     hold: bool,
-    /// What the rest of a long body goes through.
+    /// What of a long body is on its way past us.
     pipe: Option<Pipe>,
     /// Bytes went by unseen.
     pub(super) spliced: bool,
@@ -285,17 +285,10 @@ impl Half {
             return None;
         }
         let (source, sink) = (from.io().bare()?, to.bare()?);
-        if self.pipe.is_none() {
-            self.pipe = pace.pipes.take();
-        }
-        let pipe = self.pipe.as_mut()?;
         let mut rest = left;
-        let step = pipe.poll(cx, source, sink, &mut rest);
-        let waiting = if pipe.is_empty() {
-            Waiting::Read
-        } else {
-            Waiting::Write
-        };
+        let step = pace
+            .pipes
+            .poll(&mut self.pipe, cx, source, sink, &mut rest)?;
         self.decoder.skip(left - rest);
         self.bytes += left - rest;
         *moved |= rest < left;
@@ -305,16 +298,15 @@ impl Half {
         self.hold = false;
         Some(match step {
             Poll::Pending => {
+                let waiting = match self.pipe {
+                    None => Waiting::Read,
+                    Some(_) => Waiting::Write,
+                };
                 self.wait(waiting, *moved, pace);
                 Poll::Pending
             }
-            Poll::Ready(Ok(ended)) => {
-                self.pipe
-                    .take()
-                    .into_iter()
-                    .for_each(|pipe| pace.pipes.give_back(pipe));
-                Poll::Ready(if ended { self.end(None) } else { Ok(()) })
-            }
+            Poll::Ready(Ok(true)) => Poll::Ready(self.end(None)),
+            Poll::Ready(Ok(false)) => Poll::Ready(Ok(())),
             Poll::Ready(Err(broken)) if broken.reading => Poll::Ready(Err(Stop::Cut(broken.error))),
             Poll::Ready(Err(broken)) => Poll::Ready(Err(Stop::Refused(broken.error))),
         })
