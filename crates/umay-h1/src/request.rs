@@ -19,25 +19,13 @@ pub fn parse_request(
     limits: &Limits,
     request: &mut Request,
 ) -> Result<Option<usize>, Malformed> {
-    // Nearly always a head comes whole and is right. Otherwise its end is searched first, so that the
-    // verdict is the same however the bytes come.
-    if scan.is_new()
-        && let Ok(end) = read(buf, limits, request)
-    {
-        return Ok(Some(end));
-    }
-    match scan.find(buf, true, limits) {
-        Ok(Some((start, end))) => {
-            read(buf.get(start..end).unwrap_or_default(), limits, request)?;
-            Ok(Some(end))
-        }
-        unfinished => {
-            if let Some(line) = scan.first_line(buf) {
-                request_line(line, limits)?;
-            }
-            unfinished.map(|_| None)
-        }
-    }
+    scan.read(
+        buf,
+        true,
+        limits,
+        |head| read(head, limits, request),
+        |line| request_line(line, limits).map(|_| ()),
+    )
 }
 
 /// Reads a head and its length. If it is not whole, the verdict is an error, and any.

@@ -26,24 +26,13 @@ pub fn parse_response(
         target: limits.head,
         ..*limits
     };
-    if scan.is_new()
-        && let Ok(end) = read(buf, &limits, method, response)
-    {
-        return Ok(Some(end));
-    }
-    match scan.find(buf, false, &limits) {
-        Ok(Some((start, end))) => {
-            let head = buf.get(start..end).unwrap_or_default();
-            read(head, &limits, method, response)?;
-            Ok(Some(end))
-        }
-        unfinished => {
-            if let Some(line) = scan.first_line(buf) {
-                status_line(line)?;
-            }
-            unfinished.map(|_| None)
-        }
-    }
+    scan.read(
+        buf,
+        false,
+        &limits,
+        |head| read(head, &limits, method, response),
+        |line| status_line(line).map(|_| ()),
+    )
 }
 
 /// Reads a head and its length. If it is not whole, the verdict is an error, and any.

@@ -46,14 +46,41 @@ impl Limits {
 }
 
 impl Scan {
-    /// True if no byte was searched yet.
-    pub(crate) fn is_new(&self) -> bool {
-        self.next == 0
+    /// Reads the head at the front of `buf`, where `blank` allows an empty line before it (RFC 9112
+    /// section 2.2), and tells where it ends; `None` if it is not whole. `whole` reads a head that
+    /// begins where its argument does and gives its length; of one that is not whole it makes an
+    /// error, and any. `first_line` checks a first line without its end.
+    ///
+    /// Nearly always a head comes whole and is right. Otherwise its end is searched first, so that
+    /// the verdict is the same however the bytes come.
+    #[inline(always)]
+    pub(crate) fn read(
+        &mut self,
+        buf: &[u8],
+        blank: bool,
+        limits: &Limits,
+        mut whole: impl FnMut(&[u8]) -> Result<usize, Malformed>,
+        first_line: impl FnOnce(&[u8]) -> Result<(), Malformed>,
+    ) -> Result<Option<usize>, Malformed> {
+        if self.next == 0
+            && let Ok(end) = whole(buf)
+        {
+            return Ok(Some(end));
+        }
+        match self.find(buf, blank, limits) {
+            Ok(Some((start, end))) => {
+                whole(buf.get(start..end).unwrap_or_default())?;
+                Ok(Some(end))
+            }
+            unfinished => {
+                self.first_line(buf).map_or(Ok(()), first_line)?;
+                unfinished.map(|_| None)
+            }
+        }
     }
 
-    /// The head's place in `buf`, its empty line included; `None` if it is not whole. `blank` allows
-    /// an empty line before it (RFC 9112 section 2.2).
-    pub(crate) fn find(
+    /// The head's place in `buf`, its empty line included; `None` if it is not whole.
+    fn find(
         &mut self,
         buf: &[u8],
         blank: bool,
@@ -88,7 +115,7 @@ impl Scan {
     /// The first line of a head that is not whole or not right, once, as soon as the line is: who
     /// speaks something else need not be waited for, and what is wrong first is said first, however
     /// the bytes come.
-    pub(crate) fn first_line<'a>(&mut self, buf: &'a [u8]) -> Option<&'a [u8]> {
+    fn first_line<'a>(&mut self, buf: &'a [u8]) -> Option<&'a [u8]> {
         if self.looked || self.line == self.start {
             return None;
         }

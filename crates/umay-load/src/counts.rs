@@ -1,7 +1,9 @@
 //! What a load has seen, and how it tells.
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
 
 /// What went wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,8 +58,17 @@ impl Counts {
         }
     }
 
-    /// Takes in what another connection has counted.
-    pub(crate) fn add(&mut self, other: Self) {
+    /// What all connections have counted, when they are done; they began at `begun`.
+    pub(crate) async fn of(begun: Instant, connections: Vec<JoinHandle<Self>>) -> Self {
+        let mut all = Self::default();
+        for connection in connections {
+            all.add(connection.await.unwrap_or_default());
+        }
+        all.took = begun.elapsed();
+        all
+    }
+
+    fn add(&mut self, other: Self) {
         self.micros.extend(other.micros);
         self.bytes += other.bytes;
         self.faults.extend(other.faults);

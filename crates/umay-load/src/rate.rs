@@ -42,12 +42,7 @@ pub(crate) async fn run(to: SocketAddr, asked: Asked, pace: Pace) -> Counts {
             tokio::spawn(connection(to, Arc::clone(&asked), first, end, pace.period))
         })
         .collect();
-    let mut all = Counts::default();
-    for task in tasks {
-        all.add(task.await.unwrap_or_default());
-    }
-    all.took = begun.elapsed();
-    all
+    Counts::of(begun, tasks).await
 }
 
 async fn connection(

@@ -26,12 +26,7 @@ pub(crate) async fn run(to: SocketAddr, connections: usize, length: Duration, si
     let tasks: Vec<_> = (0..connections)
         .map(|_| tokio::spawn(connection(to, end, size)))
         .collect();
-    let mut all = Counts::default();
-    for task in tasks {
-        all.add(task.await.unwrap_or_default());
-    }
-    all.took = begun.elapsed();
-    all
+    Counts::of(begun, tasks).await
 }
 
 async fn connection(to: SocketAddr, end: Instant, size: u8) -> Counts {

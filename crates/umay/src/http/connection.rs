@@ -7,10 +7,10 @@ use std::task::Poll;
 use umay_core::reason::Reason;
 use umay_h1::{self as h1, Scan};
 
-use super::Http;
 use super::exchange::{Exchange, Head, Next};
 use super::record::Record;
 use super::scratch::Scratch;
+use super::{Http, head_limits};
 use crate::conn::{Conn, Deadline};
 use crate::drain::Phase;
 use crate::site::Client;
@@ -98,11 +98,7 @@ impl Connection {
             ..
         } = &mut self.0;
         let worker = &http.worker;
-        let limits = h1::Limits {
-            head: worker.limits.head,
-            fields: worker.limits.fields,
-            target: worker.limits.target,
-        };
+        let limits = head_limits(&worker.limits);
         let mut scan = Scan::default();
         deadline.set(worker.timeouts.header);
         let head = poll_fn(|cx| {

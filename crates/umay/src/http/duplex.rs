@@ -13,7 +13,7 @@ use umay_h1::{self as h1, Malformed, Scan};
 
 use super::body::{self, Half, Outgoing, Pace, Stop, Waiting};
 use super::head::{self, Delivery};
-use super::{head2, websocket};
+use super::{head_limits, head2, websocket};
 use crate::conn::{Answered, Conn, Deadline, Millis, NEVER, Reset, Watch};
 use crate::drain::Phase;
 use crate::upstream::Awaited;
@@ -268,12 +268,7 @@ impl Duplex<'_> {
         if self.awaited.is_some() {
             return self.poll_stream_head(cx);
         }
-        let limits = &self.worker.limits;
-        let limits = h1::Limits {
-            head: limits.head,
-            fields: limits.fields,
-            target: limits.target,
-        };
+        let limits = head_limits(&self.worker.limits);
         loop {
             let parsed = h1::parse_response(
                 self.link.unread(),

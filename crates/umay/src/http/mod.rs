@@ -20,6 +20,9 @@ mod websocket;
 
 use std::rc::Rc;
 
+use umay_core::model::Limits;
+use umay_h1 as h1;
+
 use crate::conn::{Conn, Deadline};
 use crate::site::Client;
 use crate::upstream::Upstreams;
@@ -54,5 +57,14 @@ impl Http {
         deadline: Deadline,
     ) -> Connection {
         Connection::new(self, client, conn, deadline)
+    }
+}
+
+/// The limits of a head in HTTP/1.
+fn head_limits(limits: &Limits) -> h1::Limits {
+    h1::Limits {
+        head: limits.head,
+        fields: limits.fields,
+        target: limits.target,
     }
 }
