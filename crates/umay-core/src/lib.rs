@@ -9,6 +9,7 @@ pub mod detect;
 pub mod frames;
 pub mod grpc;
 pub mod headers;
+pub mod latency;
 pub mod message;
 pub mod model;
 pub mod reason;

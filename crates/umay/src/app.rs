@@ -330,7 +330,7 @@ fn status(
             );
             json!({
                 "name": upstream.name,
-                "balance": upstream.balance.as_str(),
+                "balance": upstream.model.balance.as_str(),
                 "endpoints": endpoints.collect::<Vec<_>>(),
             })
         });

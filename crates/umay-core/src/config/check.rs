@@ -69,8 +69,8 @@ fn check_action(reader: &mut Reader, model: &Model, route: &Route) {
     let Some(upstream) = model.upstreams.get(to) else {
         return;
     };
-    let serves_tcp = upstream.endpoints.iter().any(|e| e.scheme.serves_tcp());
-    let serves_http = upstream.endpoints.iter().any(|e| e.scheme.serves_http());
+    let serves_tcp = upstream.schemes().any(Scheme::serves_tcp);
+    let serves_http = upstream.schemes().any(Scheme::serves_http);
     if is_raw(route) && !serves_tcp {
         let message =
             format!("route `{name}` carries raw streams, and upstream `{to}` speaks only HTTP");
@@ -88,7 +88,7 @@ fn check_action(reader: &mut Reader, model: &Model, route: &Route) {
             reader.error_at(&place, message, hint);
         }
     }
-    if route.passthrough && upstream.endpoints.iter().any(|e| e.scheme == Scheme::Tls) {
+    if route.passthrough && upstream.schemes().any(|scheme| scheme == Scheme::Tls) {
         let message = format!(
             "route `{name}` passes TLS through unopened, and `tls://` puts a second TLS around it"
         );
@@ -179,7 +179,7 @@ fn check_upstream(reader: &mut Reader, upstream: &Upstream) {
     let Some(place) = reader.places.upstreams.get(name).cloned() else {
         return;
     };
-    let has_tls = upstream.endpoints.iter().any(|e| e.scheme.is_tls());
+    let has_tls = upstream.schemes().any(Scheme::is_tls);
     if upstream.tls != UpstreamTls::default() && !upstream.endpoints.is_empty() && !has_tls {
         let message = format!(
             "upstream `{name}` says how to speak TLS, but all its endpoints are in plaintext"

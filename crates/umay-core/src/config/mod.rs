@@ -112,6 +112,8 @@ fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
         timeouts,
         limits,
         http2,
+        dns: crate::model::Dns::default(),
+        zone: None,
         listeners,
         routes,
         upstreams,

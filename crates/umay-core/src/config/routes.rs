@@ -10,7 +10,7 @@ use super::upstreams::{Upstreams, balance, endpoints};
 use super::{filters, scalar};
 use crate::model::{
     Action, Balance, ClientCertMatch, HeaderMatch, HostPattern, Listener, Match, PathPattern,
-    Protocol, Redirect, Respond, Route, Upstream, UpstreamTls,
+    Protocol, Redirect, Respond, Route, Upstream,
 };
 
 /// An empty list of what has to match would match all, which hardly anybody means.
@@ -192,10 +192,8 @@ fn forward(
         return None;
     }
     let upstream = Upstream {
-        name: route.to_owned(),
-        endpoints,
         balance: balance.unwrap_or_default(),
-        tls: UpstreamTls::default(),
+        ..Upstream::new(route, endpoints)
     };
     upstreams.insert(route.to_owned(), upstream);
     Some(route.to_owned())

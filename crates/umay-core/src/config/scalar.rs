@@ -162,7 +162,7 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
     if port == 0 {
         return Err("port 0 is no place to connect to".to_owned());
     }
-    Ok(Endpoint { scheme, host, port })
+    Ok(Endpoint::new(scheme, host, port))
 }
 
 fn host_and_port(text: &str) -> Result<(String, Option<u16>), String> {

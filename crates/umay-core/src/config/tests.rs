@@ -103,11 +103,7 @@ fn four_lines_are_https_with_two_endpoints() {
     };
     assert_eq!(route.name, "default");
     assert_eq!(route.action, Action::Forward("default".to_owned()));
-    let http = |port| Endpoint {
-        scheme: Scheme::Http,
-        host: "127.0.0.1".to_owned(),
-        port,
-    };
+    let http = |port| Endpoint::new(Scheme::Http, "127.0.0.1", port);
     let endpoints = &model.upstreams["default"].endpoints;
     assert_eq!(*endpoints, [http(3000), http(3001)]);
 }

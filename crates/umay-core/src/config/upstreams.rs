@@ -43,10 +43,9 @@ pub(super) fn read(reader: &mut Reader, top: &mut Section<'_>) -> Upstreams {
             .map(|tls| upstream_tls(reader, tls));
         section.finish(reader);
         let upstream = Upstream {
-            name: name.clone(),
-            endpoints: endpoints.unwrap_or_default(),
             balance: balance.unwrap_or_default(),
             tls: tls.unwrap_or_default(),
+            ..Upstream::new(name.clone(), endpoints.unwrap_or_default())
         };
         upstreams.insert(name.clone(), upstream);
     }
@@ -73,12 +72,9 @@ pub(super) fn balance(
     reader: &mut Reader,
     section: &mut Section<'_>,
 ) -> (Option<Balance>, Option<Place>) {
-    let all = [
-        Balance::RoundRobin,
-        Balance::LeastConnections,
-        Balance::RandomOfTwo,
-    ];
-    let words = all.map(|balance| (balance.as_str(), balance));
+    let words: Vec<_> = Balance::all()
+        .map(|balance| (balance.as_str(), balance))
+        .collect();
     let node = section.take("balance");
     let place = node.map(|node| node.place.clone());
     (node.and_then(|node| reader.word(node, &words)), place)

@@ -11,8 +11,15 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 mod settings;
+mod upstream;
 
 pub use settings::{Http2, Limits, Timeouts};
+pub use upstream::{
+    Consul, Discovery, Dns, Endpoint, Etcd, HashBy, Hedge, Outlier, Probe, ProbeKind, Retry,
+    Scheme, Source, Sticky, Upstream, UpstreamLimits, UpstreamTls,
+};
+
+pub use crate::balance::Balance;
 
 /// The name of a listener, route or upstream.
 pub type Name = String;
@@ -32,6 +39,10 @@ pub struct Model {
     pub limits: Limits,
     /// How HTTP/2 is spoken, on both sides.
     pub http2: Http2,
+    /// How names are resolved.
+    pub dns: Dns,
+    /// Where Umay itself stands; endpoints of the same zone are preferred.
+    pub zone: Option<String>,
     /// Listeners by name.
     pub listeners: BTreeMap<Name, Listener>,
     /// Routes, in the order of the document (order only breaks ties, see [`crate::route`]).
@@ -344,93 +355,6 @@ pub struct Respond {
     pub content_type: String,
 }
 
-/// A named group of endpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
-    /// Its name.
-    pub name: Name,
-    /// Its endpoints; never empty.
-    pub endpoints: Vec<Endpoint>,
-    /// How one is picked.
-    pub balance: Balance,
-    /// How TLS is spoken to those that want it.
-    pub tls: UpstreamTls,
-}
-
-/// One address that can serve.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Endpoint {
-    /// How to speak to it.
-    pub scheme: Scheme,
-    /// Name or address, without brackets.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-}
-
-/// How an endpoint is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Scheme {
-    /// No scheme: in the protocol that was detected, in plaintext.
-    Detected,
-    /// `http://`: HTTP/1.1 in plaintext.
-    Http,
-    /// `https://`: HTTP over TLS, in the version that the endpoint prefers (ALPN).
-    Https,
-    /// `h2c://`: HTTP/2 in plaintext.
-    H2c,
-    /// `h2://`: HTTP/2 over TLS.
-    H2,
-    /// `tcp://`: bytes.
-    Tcp,
-    /// `tls://`: bytes over TLS.
-    Tls,
-}
-
-impl Scheme {
-    /// True if TLS is spoken to the endpoint.
-    pub fn is_tls(self) -> bool {
-        matches!(self, Self::Https | Self::H2 | Self::Tls)
-    }
-
-    /// True if an HTTP request can be sent to the endpoint.
-    pub fn serves_http(self) -> bool {
-        !matches!(self, Self::Tcp | Self::Tls)
-    }
-
-    /// True if a raw stream can be sent to the endpoint.
-    pub fn serves_tcp(self) -> bool {
-        matches!(self, Self::Detected | Self::Tcp | Self::Tls)
-    }
-}
-
-/// How an upstream picks an endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Balance {
-    /// `round_robin`.
-    RoundRobin,
-    /// `least_connections`: fewest requests or connections in flight of all.
-    LeastConnections,
-    /// `random_of_two`: the less busy of two chosen at random (power of two choices). The default.
-    #[default]
-    RandomOfTwo,
-}
-
-/// TLS towards endpoints. Verified against the system's roots unless told otherwise.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UpstreamTls {
-    /// PEM file of certificate authorities to trust instead of the system's.
-    pub ca: Option<PathBuf>,
-    /// PEM file of revocation lists.
-    pub crl: Option<PathBuf>,
-    /// Server name to ask for and to verify; default: the endpoint's host.
-    pub sni: Option<String>,
-    /// Certificate to show to the endpoint.
-    pub client: Option<CertificatePair>,
-    /// `dangerous_accept_any_certificate`: encrypts but does not verify. Default: false.
-    pub accept_any: bool,
-}
-
 impl Route {
     /// True if a request in HTTP can take this route.
     pub fn serves_http(&self, upstreams: &BTreeMap<Name, Upstream>) -> bool {
@@ -443,7 +367,7 @@ impl Route {
             None => match &self.action {
                 Action::Forward(name) => upstreams
                     .get(name)
-                    .is_some_and(|u| u.endpoints.iter().any(|e| e.scheme.serves_http())),
+                    .is_some_and(|u| u.schemes().any(Scheme::serves_http)),
                 Action::Redirect(_) | Action::Respond(_) => true,
             },
         }
@@ -456,7 +380,7 @@ impl Route {
         };
         let plain = upstreams
             .get(name)
-            .is_some_and(|u| u.endpoints.iter().any(|e| e.scheme.serves_tcp()));
+            .is_some_and(|u| u.schemes().any(Scheme::serves_tcp));
         match self.matches.protocol {
             Some(Protocol::Http) => false,
             Some(Protocol::Mqtt | Protocol::Tcp) => true,
@@ -472,17 +396,6 @@ impl Route {
             && matches.headers.is_empty()
             && matches.hosts.iter().all(|h| *h == HostPattern::Any)
             && !self.allow_connect
-    }
-}
-
-impl Balance {
-    /// The word in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RoundRobin => "round_robin",
-            Self::LeastConnections => "least_connections",
-            Self::RandomOfTwo => "random_of_two",
-        }
     }
 }
 

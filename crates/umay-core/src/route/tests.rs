@@ -6,23 +6,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    AccessLog, Action, Balance, Endpoint, HeaderMatch, Limits, Log, Match, Redirect, Scheme,
-    Timeouts, Upstream, UpstreamTls,
+    AccessLog, Action, Endpoint, HeaderMatch, Limits, Log, Match, Redirect, Scheme, Timeouts,
+    Upstream,
 };
 
 fn model(routes: Vec<Route>) -> Model {
     let upstream = |(name, scheme): (&str, Scheme)| {
-        let endpoint = Endpoint {
-            scheme,
-            host: "localhost".to_owned(),
-            port: 1,
-        };
-        let upstream = Upstream {
-            name: name.to_owned(),
-            endpoints: vec![endpoint],
-            balance: Balance::default(),
-            tls: UpstreamTls::default(),
-        };
+        let upstream = Upstream::new(name, vec![Endpoint::new(scheme, "localhost", 1)]);
         (name.to_owned(), upstream)
     };
     let upstreams = [
@@ -40,6 +30,8 @@ fn model(routes: Vec<Route>) -> Model {
         timeouts: Timeouts::default(),
         limits: Limits::default(),
         http2: crate::model::Http2::default(),
+        dns: crate::model::Dns::default(),
+        zone: None,
         listeners: BTreeMap::new(),
         routes,
         upstreams: upstreams.into_iter().map(upstream).collect(),

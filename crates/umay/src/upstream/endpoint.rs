@@ -4,7 +4,8 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use umay_core::model::{self, Balance};
+use umay_core::balance::{Balancer, Candidate, Load};
+use umay_core::model;
 
 use crate::telemetry::metrics::{Gauge, UpstreamMetrics};
 use crate::tls::{ClientTls, TlsProblem};
@@ -14,8 +15,10 @@ use crate::tls::{ClientTls, TlsProblem};
 pub struct Upstream {
     /// Its name.
     pub name: String,
+    /// What is configured of it.
+    pub model: model::Upstream,
     /// How one is picked.
-    pub balance: Balance,
+    pub balancer: Box<dyn Balancer>,
     /// Its endpoints; their places are what pools and leases know them by.
     pub endpoints: Vec<Endpoint>,
     /// Its metrics.
@@ -49,7 +52,11 @@ impl Upstream {
         let tls = wants_tls.then(|| ClientTls::load(&model.tls)).transpose()?;
         Ok(Arc::new(Self {
             name: model.name.clone(),
-            balance: model.balance,
+            model: model.clone(),
+            balancer: model.balance.build(
+                &vec![Candidate { id: 0, weight: 1 }; model.endpoints.len()],
+                Load::Requests,
+            ),
             endpoints: model
                 .endpoints
                 .iter()

@@ -21,7 +21,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use umay_core::balance;
+use umay_core::balance::{Chance, Field};
 use umay_core::model::Scheme;
 use umay_core::reason::Reason;
 
@@ -297,14 +297,16 @@ impl Share {
             |i| attempts.excludes(i) || !get(i).is_some_and(|e| cargo.serves(e.address.scheme));
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
-        let place = balance::pick(
-            self.upstream.balance,
-            endpoints.len(),
+        let field = Now {
+            endpoints,
             excluded,
-            |i| get(i).map_or(0, Endpoint::in_flight),
+        };
+        let chance = Chance {
             turn,
-            self.worker.random(),
-        )?;
+            random: self.worker.random(),
+            key: None,
+        };
+        let place = self.upstream.balancer.pick(&field, chance)?;
         Some(Lease::new(Rc::clone(self), place))
     }
 
@@ -324,5 +326,29 @@ impl Share {
                 return Some(link);
             }
         }
+    }
+}
+
+/// The endpoints as a balancer sees them.
+struct Now<'a, F> {
+    endpoints: &'a [Endpoint],
+    excluded: F,
+}
+
+impl<F: Fn(usize) -> bool> Field for Now<'_, F> {
+    fn is_out(&self, index: usize) -> bool {
+        (self.excluded)(index)
+    }
+
+    fn in_flight(&self, index: usize) -> u64 {
+        self.endpoints.get(index).map_or(0, Endpoint::in_flight)
+    }
+
+    fn latency(&self, _: usize) -> f64 {
+        0.0
+    }
+
+    fn ramp(&self, _: usize) -> f64 {
+        1.0
     }
 }

@@ -176,11 +176,7 @@ fn addresses() {
 
 #[test]
 fn endpoints() {
-    let to = |scheme, host: &str, port| Endpoint {
-        scheme,
-        host: host.to_owned(),
-        port,
-    };
+    let to = |scheme, host: &str, port| Endpoint::new(scheme, host, port);
     table(
         scalar::endpoint,
         vec![

@@ -1,7 +1,7 @@
 //! Upstreams: endpoints with a name, and TLS towards them.
 
 use super::*;
-use crate::model::{Balance, CertificatePair, UpstreamTls};
+use crate::model::{CertificatePair, UpstreamTls};
 
 const APP: &str = "listen = \"127.0.0.1:8080\"\nto = \"app\"\n[upstream.app]\n";
 
@@ -15,7 +15,7 @@ fn an_upstream_in_full() {
     assert_eq!(loaded.warnings, []);
     let app = &loaded.model.upstreams["app"];
     assert_eq!((app.name.as_str(), app.endpoints.len()), ("app", 2));
-    assert_eq!(app.balance, Balance::RoundRobin);
+    assert_eq!(app.balance.as_str(), "round_robin");
     let path = |name: &str| PathBuf::from("/etc/umay").join(name);
     assert_eq!(
         app.tls,

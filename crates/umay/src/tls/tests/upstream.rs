@@ -15,11 +15,7 @@ fn upstream(ca: Option<PathBuf>) -> UpstreamTls {
 }
 
 fn endpoint(host: &str) -> Endpoint {
-    Endpoint {
-        scheme: Scheme::Https,
-        host: host.to_owned(),
-        port: 443,
-    }
+    Endpoint::new(Scheme::Https, host, 443)
 }
 
 /// An endpoint that has this certificate for every name.

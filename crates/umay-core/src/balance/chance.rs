@@ -1,0 +1,22 @@
+//! Random numbers that are handed in, made to fit.
+
+/// Maps 64 random bits evenly to `0..count`.
+pub fn below(random: u64, count: usize) -> usize {
+    // Below `count`, so the cast cannot truncate.
+    ((u128::from(random) * count as u128) >> 64) as usize
+}
+
+/// The next of a row of random numbers (SplitMix64).
+pub fn mix(state: u64) -> u64 {
+    let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Two distinct numbers below `count`, which is 2 at least.
+pub(super) fn two_of(count: usize, random: u64) -> (usize, usize) {
+    let first = below(random, count);
+    let second = below(mix(random), count - 1);
+    (first, if second < first { second } else { second + 1 })
+}
