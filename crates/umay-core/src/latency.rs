@@ -47,3 +47,8 @@ impl Latency {
         Self(u64::from(micros.to_bits()) << 32 | u64::from(at))
     }
 }
+
+/// What a failure that took so long counts as.
+pub fn penalised(took: Duration) -> Duration {
+    took.max(Duration::from_secs(1))
+}

@@ -4,6 +4,7 @@
 //! testable in memory, and fuzz targets link only this crate and `umay-h1`.
 
 pub mod balance;
+pub mod budget;
 pub mod config;
 pub mod detect;
 pub mod frames;
@@ -12,6 +13,9 @@ pub mod headers;
 pub mod latency;
 pub mod message;
 pub mod model;
+pub mod outlier;
 pub mod reason;
+pub mod rest;
+pub mod roster;
 pub mod route;
 pub mod template;

@@ -124,6 +124,7 @@ reasons! {
     UpstreamClosed = "upstream_closed", Upstream, 502, "connection_terminated", "The endpoint closed the connection before it answered.";
     UpstreamReset = "upstream_reset", Upstream, 502, "connection_terminated", "The endpoint reset the stream before it answered.";
     UpstreamRefusedStream = "upstream_refused_stream", Upstream, 503, "connection_limit_reached", "The endpoint did not take the stream, here and wherever else it was tried.";
+    UpstreamUnavailable = "upstream_unavailable", Upstream, 503, "destination_unavailable", "The endpoint answered that it cannot, and so did, or failed, those that were tried after it.";
     UpstreamNoExtendedConnect = "upstream_no_extended_connect", Upstream, 502, "http_upgrade_failed", "The endpoint takes no WebSockets over HTTP/2.";
     DeadlineExceeded = "deadline_exceeded", Upstream, 504, "http_response_timeout", "The deadline that the client set for the call has passed.";
     UpstreamMalformed = "upstream_malformed", Upstream, 502, "http_protocol_error", "The endpoint's answer breaks the HTTP grammar or could be read in two ways.";
@@ -134,6 +135,8 @@ reasons! {
     UpstreamBodyMalformed = "upstream_body_malformed", Upstream, 502, "http_response_transfer_coding", "The framing of the endpoint's response body is broken.";
     // Umay itself.
     Draining = "draining", Internal, 503, "proxy_internal_response", "Umay is shutting down.";
+    QueueFull = "queue_full", Internal, 503, "connection_limit_reached", "All endpoints are at their limits, and so is the queue.";
+    QueueTimeout = "queue_timeout", Internal, 503, "connection_limit_reached", "All endpoints were at their limits for as long as a request may wait.";
     Overloaded = "overloaded", Internal, 503, "proxy_internal_response", "Umay is at one of its limits.";
     Internal = "internal", Internal, 500, "proxy_internal_error", "Umay failed in a way that it should not; please report it.";
 }

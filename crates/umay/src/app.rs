@@ -15,6 +15,7 @@ use umay_core::model::Model;
 
 use crate::admin::{self, Admin, AdminState};
 use crate::drain::Phase;
+use crate::keeper::Keeper;
 use crate::listener;
 use crate::site::{Route, Site};
 use crate::telemetry::access::{AccessWriter, rfc3339};
@@ -47,7 +48,7 @@ impl Plan {
         let mut upstreams = Vec::new();
         for upstream in model.upstreams.values() {
             let metrics = registry.upstream(&upstream.name);
-            match Upstream::build(upstream, metrics, workers) {
+            match Upstream::build(upstream, model.zone.as_deref(), metrics) {
                 Ok(upstream) => upstreams.push(upstream),
                 Err(more) => problems.extend(more),
             }
@@ -84,6 +85,7 @@ pub struct App {
     health: Health,
     admin: Option<Admin>,
     access: Option<AccessWriter>,
+    keeper: Keeper,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
     /// Closed when the last worker has ended.
@@ -113,6 +115,7 @@ impl App {
         let dropped = plan.registry.access_log_dropped().clone();
         let access = AccessWriter::start(&model.log.access, dropped)
             .with_context(|| format!("cannot open the access log {:?}", model.log.access))?;
+        let keeper = Keeper::start(&plan.upstreams).context("cannot watch over upstreams")?;
         let most = model.limits.connections.unwrap_or(files / 10 * 9 / 2);
         let (phase, _) = watch::channel(Phase::Open);
         let (alive, ended) = mpsc::channel(1);
@@ -160,6 +163,7 @@ impl App {
             health,
             admin,
             access,
+            keeper,
             phase,
             workers,
             ended,
@@ -233,6 +237,7 @@ impl App {
                 let _ = worker.join();
             }
         }
+        drop(self.keeper);
         if let Some(access) = self.access {
             access.stop(LAST_WORDS);
         }
@@ -325,9 +330,15 @@ fn status(
             json!({ "name": name, "addr": address.to_string(), "tls": site.tls.is_some() })
         });
         let upstreams = upstreams.iter().map(|upstream| {
-            let endpoints = upstream.endpoints.iter().map(
-                |endpoint| json!({ "address": endpoint.label, "in_flight": endpoint.in_flight() }),
-            );
+            let roster = upstream.roster();
+            let endpoints = roster.members.iter().map(|member| {
+                let endpoint = &member.endpoint;
+                json!({
+                    "address": endpoint.label,
+                    "standing": member.standing.as_str(),
+                    "in_flight": endpoint.in_flight(),
+                })
+            });
             json!({
                 "name": upstream.name,
                 "balance": upstream.model.balance.as_str(),

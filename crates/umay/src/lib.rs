@@ -9,6 +9,7 @@ pub mod detect;
 pub mod drain;
 pub mod front;
 pub mod http;
+pub mod keeper;
 pub mod listener;
 pub mod refusal;
 mod side;

@@ -105,8 +105,7 @@ impl Route {
             server_first: AtomicBool::new(false),
             undeclared: match &route.action {
                 Action::Forward(name) => model.upstreams.get(name).is_some_and(|upstream| {
-                    let mut endpoints = upstream.endpoints.iter();
-                    endpoints.all(|endpoint| endpoint.scheme == Scheme::Detected)
+                    upstream.schemes().all(|scheme| scheme == Scheme::Detected)
                 }),
                 Action::Redirect(_) | Action::Respond(_) => false,
             },

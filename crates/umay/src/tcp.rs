@@ -59,9 +59,7 @@ impl Tcp {
         let mut attempts = Attempts::new(true);
         let opened = share.open(Cargo::Bytes, &mut attempts, deadline).await;
         let upstream = share.upstream();
-        let endpoint = attempts
-            .place
-            .and_then(|place| upstream.endpoints.get(place));
+        let endpoint = attempts.last.as_ref().map(|local| &local.endpoint);
         story.attempts = access::Attempts {
             count: attempts.count,
             upstream: Some(&upstream.name),

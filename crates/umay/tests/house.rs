@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["app"],
-    &["worker_thread", "admin", "demo"],
+    &["worker_thread", "admin", "demo", "keeper"],
     &["side", "listener"],
     &["front"],
     &["http", "tcp"],

@@ -6,6 +6,11 @@ pub fn below(random: u64, count: usize) -> usize {
     ((u128::from(random) * count as u128) >> 64) as usize
 }
 
+/// Maps 64 random bits evenly to `0.0..1.0`.
+pub fn unit(random: u64) -> f64 {
+    (random >> 11) as f64 / (1_u64 << 53) as f64
+}
+
 /// The next of a row of random numbers (SplitMix64).
 pub fn mix(state: u64) -> u64 {
     let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

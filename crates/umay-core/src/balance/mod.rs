@@ -13,7 +13,7 @@ mod round_robin;
 
 use std::fmt;
 
-pub use chance::{below, mix};
+pub use chance::{below, mix, unit};
 
 /// What a balancer asks of the endpoints that it may pick from, which are known by index.
 pub trait Field {
@@ -99,6 +99,11 @@ impl Balance {
     /// What it does.
     pub fn what(self) -> &'static str {
         self.0.what
+    }
+
+    /// True if [`Chance::key`] makes a difference.
+    pub fn wants_key(self) -> bool {
+        self.as_str() == "consistent_hash"
     }
 
     /// A balancer for these endpoints.

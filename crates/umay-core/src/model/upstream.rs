@@ -293,7 +293,8 @@ impl Default for Outlier {
 /// When a request is tried elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// Attempts in all; 1 switches retries off. Default 3.
+    /// Attempts in all; 1 switches retries off. Default 5: what five could not do, a sixth will not do before the client
+    /// loses patience.
     pub attempts: u32,
     /// Answers that are as good as none, if the method is idempotent. Default 502, 503, 504.
     pub statuses: Vec<u16>,
@@ -308,7 +309,7 @@ pub struct Retry {
 impl Default for Retry {
     fn default() -> Self {
         Self {
-            attempts: 3,
+            attempts: 5,
             statuses: vec![502, 503, 504],
             backoff: Duration::from_millis(25),
             budget: 20,

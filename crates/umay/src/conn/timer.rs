@@ -6,17 +6,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// Time between two looks at the table.
 pub const TICK: Duration = Duration::from_millis(50);
 
-/// Milliseconds since the table was made.
+/// Milliseconds since [`START`].
 pub type Millis = u64;
 
 /// No deadline.
 pub const NEVER: Millis = Millis::MAX;
+
+/// When time begins: the same for all workers, so that what one has noted another can read.
+pub static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// The deadlines of one worker.
 #[derive(Debug)]
@@ -59,11 +63,13 @@ pub struct Deadline {
 impl Timers {
     /// An empty table.
     pub fn new() -> Rc<Self> {
-        Rc::new(Self {
-            start: Instant::now(),
+        let timers = Rc::new(Self {
+            start: *START,
             now: Cell::new(0),
             slots: RefCell::default(),
-        })
+        });
+        timers.tick();
+        timers
     }
 
     /// A slot in the table, given back when dropped.

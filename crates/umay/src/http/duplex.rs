@@ -5,10 +5,12 @@
 
 use std::io::ErrorKind;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use umay_core::grpc;
 use umay_core::message::{FieldId, Framing, Method, Response};
 use umay_core::reason::Reason;
+use umay_core::rest;
 use umay_h1::{self as h1, Malformed, Scan};
 
 use super::body::{self, Half, Outgoing, Pace, Stop, Waiting};
@@ -16,7 +18,7 @@ use super::head::{self, Delivery};
 use super::{head_limits, head2, websocket};
 use crate::conn::{Answered, Conn, Deadline, Millis, NEVER, Reset, Watch};
 use crate::drain::Phase;
-use crate::upstream::Awaited;
+use crate::upstream::{Awaited, Lease};
 use crate::worker::Worker;
 
 /// Interim answers (1xx) to one request, at most.
@@ -36,6 +38,10 @@ pub(super) struct Duplex<'a> {
     pub(super) up_out: &'a mut Outgoing,
     pub(super) down_out: &'a mut Outgoing,
     pub(super) state: State,
+    /// What the endpoint is used by: it is told how the endpoint does.
+    pub(super) lease: &'a mut Lease,
+    /// Whether the request may be tried elsewhere, which is then paid for.
+    pub(super) may_retry: &'a dyn Fn() -> bool,
 }
 
 /// How far an attempt has come.
@@ -78,6 +84,8 @@ pub(super) enum End {
     Complete,
     /// The protocol changes: what follows is a tunnel.
     Switch,
+    /// The answer is one that another endpoint may do better than.
+    Retry,
     /// The attempt failed. If no byte of an answer has gone to the client, it can be told.
     Failed(Reason, String),
 }
@@ -333,10 +341,6 @@ impl Duplex<'_> {
             return;
         }
         self.state.answered = true;
-        // There is no way back now, so the request's bytes need not be kept.
-        if self.state.upload != Upload::Flowing {
-            self.up.release(self.client);
-        }
         self.state.first_byte = self.state.sent.map(|sent| sent.elapsed());
     }
 
@@ -366,6 +370,16 @@ impl Duplex<'_> {
                 return None;
             }
         }
+        if !interim {
+            self.judge();
+            if self.is_retried() {
+                return Some(Err(End::Retry));
+            }
+            // There is no way back now, so the request's bytes need not be kept.
+            if self.state.upload != Upload::Flowing {
+                self.up.release(self.client);
+            }
+        }
         // A client that was not told to continue may send its body or not: nobody knows where the
         // next request would begin.
         let in_doubt = request.expect_continue && !self.state.continued && !self.up.is_read();
@@ -383,6 +397,36 @@ impl Duplex<'_> {
         let down = Half::new(from, delivery.framing, None, false);
         self.state.down = Some((down, delivery));
         Some(Ok(()))
+    }
+
+    /// Lets the upstream know how the endpoint does.
+    fn judge(&mut self) {
+        let status = self.response.status;
+        let fields = &self.response.fields;
+        let is = |name: &[u8], value: &[u8]| fields.named(name) == Some(value);
+        // A call of gRPC that failed at once says so in its head: 14 is UNAVAILABLE.
+        let unavailable = matches!(status, 502..=504)
+            || (is(b"grpc-status", b"14") && grpc::is_call(self.cx.request));
+        if let Some(took) = self.state.first_byte {
+            self.lease.answered(unavailable, took);
+        }
+        if matches!(status, 429 | 503)
+            && let Some(after) = fields.named(b"retry-after")
+            && let Some(wait) = rest::retry_after(after, unix_now())
+        {
+            self.lease.rest(wait);
+        }
+    }
+
+    /// True if the request is to be tried at another endpoint: this answer is as good as none, nothing of
+    /// an answer has gone to the client, and to send it twice does no harm.
+    fn is_retried(&self) -> bool {
+        let retry = &self.lease.share().upstream().model.retry;
+        retry.statuses.contains(&self.response.status)
+            && self.cx.request.method.is_idempotent()
+            && self.state.interim == 0
+            && self.up.can_replay()
+            && (self.may_retry)()
     }
 
     /// Puts the head of an answer up for writing, or sends it on the client's stream.
@@ -459,6 +503,12 @@ impl Duplex<'_> {
         }
         Ok(())
     }
+}
+
+/// Seconds since 1970.
+fn unix_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
 }
 
 /// Why there is no more of a client's stream.

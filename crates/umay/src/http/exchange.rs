@@ -237,6 +237,7 @@ impl Exchange {
             request: &scratch.request,
             forwarded,
             route,
+            sticky: None,
         };
         let answer = make(&cx);
         record.bytes_out = answer.length(&cx) as u64;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use umay_core::grpc;
+use umay_core::headers::Forwarded;
 use umay_core::message::{Framing, Method, Request, Version};
 use umay_core::reason::Reason;
 
@@ -14,7 +15,7 @@ use super::duplex::{Duplex, End, State, reset_by_client};
 use super::exchange::{Exchange, Next};
 use super::record::Record;
 use super::scratch::Scratch;
-use super::{answer, head, head2, websocket};
+use super::{affinity, answer, head, head2, websocket};
 use crate::conn::{Millis, NEVER, Reset};
 use crate::site::Route;
 use crate::tunnel;
@@ -36,6 +37,15 @@ impl Exchange {
         let from = body::on(&self.conn, request.body);
         let mut up = Half::new(from, request.body, limit, true);
         let mut attempts = Attempts::new(false);
+        let upstream = share.upstream();
+        if upstream.wants_key() {
+            let by = &upstream.model.hash_by;
+            attempts.key = affinity::key(by, request, &self.client, record.forwarded.as_ref());
+        }
+        if let Some(sticky) = &upstream.model.sticky {
+            let cookie = affinity::cookie(&request.fields, &sticky.cookie);
+            attempts.stuck = cookie.and_then(affinity::token);
+        }
         let call = grpc::is_call(request);
         let cargo = Cargo::Request {
             http2: call || self.prior_knowledge(request),
@@ -47,10 +57,19 @@ impl Exchange {
         loop {
             let opened = self.open(share, cargo, &mut attempts, until).await;
             record.attempts = attempts.count;
-            record.endpoint = attempts.place.map(|place| (Rc::clone(share), place));
+            let last = attempts.last.clone();
+            record.endpoint = last.map(|local| (Rc::clone(share), local));
             let attempt = match opened {
                 Ok((opened, lease)) => {
-                    self.attempt(scratch, record, route, &mut up, (opened, lease), until)
+                    let may_retry = || share.may_retry(cargo, &attempts);
+                    let stuck = attempts.stuck;
+                    let on = On {
+                        opened,
+                        lease,
+                        stuck,
+                        may_retry: &may_retry,
+                    };
+                    self.attempt(scratch, record, route, &mut up, on, until)
                         .await
                 }
                 Err(Unopened::Failed(Failure { reason, detail })) => {
@@ -66,15 +85,16 @@ impl Exchange {
                 Attempt::Over(next) => return next,
                 // Once: a connection that is shared looks like that again to whoever comes second.
                 Attempt::Stale(_) if !attempts.fresh => attempts.fresh = true,
-                Attempt::Refused(failure) if attempts.count < Attempts::MOST as u32 => {
-                    let others = attempts
-                        .place
-                        .is_some_and(|place| share.has_others(cargo, place));
+                Attempt::Again { failure, allowed } => {
+                    attempts.allowed = allowed;
+                    attempts.refused(failure, true);
+                }
+                Attempt::Refused(failure) => {
+                    let last = attempts.last.as_ref();
+                    let others = last.is_some_and(|local| share.has_others(cargo, local));
                     attempts.refused(failure, others);
                 }
-                Attempt::Stale(Failure { reason, detail })
-                | Attempt::Refused(Failure { reason, detail })
-                | Attempt::Failed(reason, detail) => {
+                Attempt::Stale(Failure { reason, detail }) | Attempt::Failed(reason, detail) => {
                     up.release(&mut self.conn);
                     let read = up.is_read();
                     return self
@@ -143,6 +163,7 @@ impl Exchange {
             request: &scratch.request,
             forwarded,
             route: Some(route),
+            sticky: None,
         };
         let (reason, detail) = match opened {
             Opened::Link(link) => {
@@ -186,9 +207,15 @@ impl Exchange {
         record: &mut Record,
         route: &Route,
         up: &mut Half,
-        (opened, lease): (Opened, Lease),
+        on: On<'_>,
         until: Millis,
     ) -> Attempt {
+        let On {
+            opened,
+            mut lease,
+            stuck,
+            may_retry,
+        } = on;
         let mut link = match self.begin(scratch, record, route, up, opened) {
             Ok(link) => link,
             Err(failure) if failure.reason == Reason::UpstreamRefusedStream => {
@@ -201,6 +228,7 @@ impl Exchange {
         let Some(forwarded) = &record.forwarded else {
             return Attempt::Over(Next::Close);
         };
+        let sticky = self.set_cookie(forwarded, &lease, stuck);
         let mut duplex = Duplex {
             worker: &self.http.worker,
             deadline: &self.deadline,
@@ -209,6 +237,7 @@ impl Exchange {
                 request: &scratch.request,
                 forwarded,
                 route: Some(route),
+                sticky: sticky.as_deref(),
             },
             client: &mut self.conn,
             link: &mut link.conn,
@@ -218,6 +247,8 @@ impl Exchange {
             up_out: &mut scratch.up,
             down_out: &mut scratch.down,
             state: State::new(until),
+            lease: &mut lease,
+            may_retry,
         };
         let end = poll_fn(|cx| duplex.poll(cx)).await;
         let state = duplex.state;
@@ -230,6 +261,20 @@ impl Exchange {
             let metrics = &lease.share().upstream().metrics;
             metrics.answered(self.http.worker.index, first_byte);
         }
+        let tried = Tried { link, lease, state };
+        self.conclude(scratch, record, up, tried, end).await
+    }
+
+    /// What comes of an attempt that has ended so.
+    async fn conclude(
+        &mut self,
+        scratch: &mut Scratch,
+        record: &mut Record,
+        up: &mut Half,
+        tried: Tried,
+        end: End,
+    ) -> Attempt {
+        let Tried { link, lease, state } = tried;
         match end {
             End::Complete => Attempt::Over(self.completed(scratch, record, up, link, &state)),
             End::Switch => {
@@ -237,26 +282,52 @@ impl Exchange {
                 // Boxed, for few exchanges become one.
                 Attempt::Over(Box::pin(self.tunnel(scratch, record, link)).await)
             }
+            End::Retry => {
+                let detail = format!("status {}", scratch.response.status);
+                Attempt::Again {
+                    failure: Failure::new(Reason::UpstreamUnavailable, detail),
+                    allowed: true,
+                }
+            }
             End::Failed(reason, detail) => {
                 let harmless = scratch.request.method.is_idempotent() || !up.started;
-                let stale = reason == Reason::UpstreamClosed && link.reused && !state.answered;
+                let replayable = up.can_replay() && !state.answered;
+                let reused = link.reused;
                 drop(link);
+                let failure = Failure { reason, detail };
+                let failure = match again(failure, replayable, harmless, reused) {
+                    Ok(attempt) => {
+                        // What was idle may be closed: that says nothing of the endpoint.
+                        if !matches!(attempt, Attempt::Stale(_)) {
+                            lease.fail(reason);
+                        }
+                        return attempt;
+                    }
+                    Err(failure) => failure,
+                };
                 lease.fail(reason);
-                if stale && harmless && up.can_replay() {
-                    return Attempt::Stale(Failure { reason, detail });
-                }
-                if reason == Reason::UpstreamRefusedStream && up.can_replay() {
-                    return Attempt::Refused(Failure { reason, detail });
-                }
-                match failed(scratch, record, &state, reason, &detail) {
+                match failed(scratch, record, &state, reason, &failure.detail) {
                     Some(next) => {
                         up.release(&mut self.conn);
                         Attempt::Over(self.cut(scratch, record, reason, next))
                     }
-                    None => Attempt::Failed(reason, detail),
+                    None => Attempt::Failed(reason, failure.detail),
                 }
             }
         }
+    }
+
+    /// The `Set-Cookie` that keeps the client at the endpoint, unless it has that cookie.
+    fn set_cookie(
+        &self,
+        forwarded: &Forwarded,
+        lease: &Lease,
+        stuck: Option<u64>,
+    ) -> Option<String> {
+        let sticky = lease.share().upstream().model.sticky.as_ref()?;
+        let endpoint = lease.endpoint();
+        let secure = forwarded.secure || self.client.tls.is_some();
+        (stuck != Some(endpoint.token())).then(|| affinity::set_cookie(sticky, endpoint, secure))
     }
 
     /// The answer has begun and cannot be completed. A call of gRPC has its status behind its
@@ -334,6 +405,22 @@ enum Unopened {
     Reset(Reset),
 }
 
+/// What an attempt is made on.
+struct On<'a> {
+    opened: Opened,
+    lease: Lease,
+    /// The endpoint that the client's cookie names.
+    stuck: Option<u64>,
+    may_retry: &'a dyn Fn() -> bool,
+}
+
+/// What is left when an attempt has ended.
+struct Tried {
+    link: Link,
+    lease: Lease,
+    state: State,
+}
+
 /// What came of an attempt.
 enum Attempt {
     /// The client has its answer, or cannot be given one.
@@ -342,8 +429,30 @@ enum Attempt {
     Stale(Failure),
     /// The endpoint has not looked at it: another may.
     Refused(Failure),
+    /// It came to nothing, and to try another does no harm; `allowed` if that is paid for.
+    Again { failure: Failure, allowed: bool },
     /// It is the client's turn to be told.
     Failed(Reason, String),
+}
+
+/// What else can be done after a failure before any answer, or the failure again. `replayable` says that all
+/// that was sent is still there, `harmless` that sending it twice does no harm.
+fn again(
+    failure: Failure,
+    replayable: bool,
+    harmless: bool,
+    reused: bool,
+) -> Result<Attempt, Failure> {
+    match failure.reason {
+        _ if !replayable => Err(failure),
+        Reason::UpstreamRefusedStream => Ok(Attempt::Refused(failure)),
+        Reason::UpstreamClosed if harmless && reused => Ok(Attempt::Stale(failure)),
+        Reason::UpstreamClosed | Reason::UpstreamReset if harmless => Ok(Attempt::Again {
+            failure,
+            allowed: false,
+        }),
+        _ => Err(failure),
+    }
 }
 
 /// The attempt failed for good: how the connection ends, or `None` if the client can be told.

@@ -16,6 +16,8 @@ pub(super) struct Context<'a> {
     pub(super) forwarded: &'a Forwarded,
     /// `None` if no route was found.
     pub(super) route: Option<&'a Route>,
+    /// `Set-Cookie` that keeps the client at its endpoint.
+    pub(super) sticky: Option<&'a str>,
 }
 
 /// What the fields of a head are written to.
@@ -197,6 +199,9 @@ impl<'a> Context<'a> {
     /// Writes the fields that filters set and add to an answer.
     pub(super) fn added_to_response(&self, out: &mut impl Put) {
         self.edit(response_edit, out);
+        if let Some(cookie) = self.sticky {
+            out.put(b"Set-Cookie", cookie.as_bytes());
+        }
         if self.client.tls.is_some() || self.forwarded.secure {
             for filter in self.filters() {
                 if let Filter::Hsts(value) = filter {

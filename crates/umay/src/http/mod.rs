@@ -5,6 +5,7 @@
 //! at once with a [`body`] per direction; [`head`] decides what the other side gets to see, and
 //! [`answer`] is for when Umay answers itself.
 
+mod affinity;
 mod answer;
 mod body;
 mod connection;

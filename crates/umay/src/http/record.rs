@@ -12,7 +12,7 @@ use super::head::scheme;
 use crate::site::{Client, Route};
 use crate::telemetry::access::{Attempts, HttpEntry};
 use crate::telemetry::metrics::Exchange;
-use crate::upstream::Share;
+use crate::upstream::{Local, Share};
 use crate::worker::Worker;
 
 /// One request's story.
@@ -29,8 +29,8 @@ pub(super) struct Record {
     pub(super) connect: Option<Duration>,
     pub(super) attempts: u32,
     pub(super) reused: bool,
-    /// The upstream and the place of the last endpoint.
-    pub(super) endpoint: Option<(Rc<Share>, usize)>,
+    /// The upstream and the last endpoint.
+    pub(super) endpoint: Option<(Rc<Share>, Rc<Local>)>,
     pub(super) forwarded: Option<Forwarded>,
 }
 
@@ -106,10 +106,7 @@ impl Record {
             |forwarded| forwarded.client_ip,
         );
         let upstream = self.endpoint.as_ref().map(|(share, _)| share.upstream());
-        let endpoint = self
-            .endpoint
-            .as_ref()
-            .and_then(|(share, place)| share.upstream().endpoints.get(*place));
+        let endpoint = self.endpoint.as_ref().map(|(_, local)| &local.endpoint);
         HttpEntry {
             request_id: forwarded.map_or(b"", |f| f.request_id.as_bytes()),
             downstream: client.downstream(ip),

@@ -2,7 +2,7 @@
 //! fail a reason.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,8 @@ use tokio_rustls::{TlsConnector, TlsStream};
 use umay_core::model;
 use umay_core::reason::Reason;
 
-use super::{Lease, Share};
+use super::room::Berth;
+use super::{Endpoint, Lease, Share};
 use crate::conn::{Conn, Deadline, Io, Plain, prepare, until};
 use crate::tls::{self, Offer};
 
@@ -34,22 +35,31 @@ impl Failure {
     }
 }
 
+/// A new connection.
+pub(super) struct Connected {
+    pub(super) conn: Conn,
+    /// How long it took to open.
+    pub(super) took: Duration,
+    pub(super) berth: Option<Berth>,
+}
+
 impl Share {
-    /// Opens a connection to the leased endpoint, and tells how long that took. No byte of a request
+    /// Opens a connection to the leased endpoint. No byte of a request
     /// is sent before TLS, if the endpoint wants it, is established and verified.
     pub(super) async fn connect(
         self: &Rc<Self>,
         lease: &Lease,
         offer: Offer,
         deadline: &Deadline,
-    ) -> Result<(Conn, Duration), Failure> {
-        let Some(endpoint) = lease.endpoint() else {
-            return Err(Failure::new(Reason::Internal, "the endpoint is gone"));
+    ) -> Result<Connected, Failure> {
+        let Some(berth) = Berth::take(self, lease.local()) else {
+            return Err(Failure::new(Reason::QueueFull, "no room for a connection"));
         };
+        let endpoint = lease.endpoint();
         let started = Instant::now();
         let wait = self.worker.timeouts.connect;
         deadline.set(wait);
-        let stream = until(deadline, reach(&endpoint.address)).await;
+        let stream = until(deadline, reach(endpoint)).await;
         let stream = stream.unwrap_or_else(|| {
             let detail = format!("no answer to the connect in {wait:?}");
             Err(Failure::new(Reason::ConnectTimeout, detail))
@@ -68,7 +78,11 @@ impl Share {
         self.worker.metrics.pool.opened.inc();
         let took = started.elapsed();
         self.upstream.metrics.connected(self.worker.index, took);
-        Ok((Conn::new(io, &self.worker.buffers), took))
+        Ok(Connected {
+            conn: Conn::new(io, &self.worker.buffers),
+            took,
+            berth,
+        })
     }
 
     async fn secure(
@@ -95,10 +109,11 @@ impl Share {
 }
 
 /// Resolves the endpoint's name, if it has one, and connects to the first address that answers.
-async fn reach(endpoint: &model::Endpoint) -> Result<TcpStream, Failure> {
-    if let Ok(ip) = endpoint.host.parse::<IpAddr>() {
-        return dial(SocketAddr::new(ip, endpoint.port)).await;
+async fn reach(endpoint: &Endpoint) -> Result<TcpStream, Failure> {
+    if let [address] = endpoint.addresses[..] {
+        return dial(address).await;
     }
+    let endpoint = &endpoint.address;
     let addresses = lookup_host((&*endpoint.host, endpoint.port)).await;
     let addresses =
         addresses.map_err(|error| Failure::new(Reason::EndpointUnresolved, error.to_string()))?;
@@ -120,7 +135,14 @@ async fn dial(address: SocketAddr) -> Result<TcpStream, Failure> {
 
 fn dial_reason(error: &io::Error) -> Reason {
     use rustix::io::Errno;
-    const OURS: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    const OURS: [Errno; 5] = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::NOBUFS,
+        // No local port is left for this destination.
+        Errno::ADDRNOTAVAIL,
+    ];
     match error.kind() {
         ErrorKind::ConnectionRefused => Reason::ConnectRefused,
         ErrorKind::TimedOut => Reason::ConnectTimeout,

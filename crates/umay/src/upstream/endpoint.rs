@@ -1,101 +1,188 @@
-//! Upstreams and their endpoints as the whole process shares them: who they are, how they are
-//! spoken to, and how busy they are.
+//! One endpoint as the whole process shares it: who it is, how busy it is, and how it has done.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
-use umay_core::balance::{Balancer, Candidate, Load};
+use umay_core::balance::mix;
+use umay_core::latency::Latency;
 use umay_core::model;
 
-use crate::telemetry::metrics::{Gauge, UpstreamMetrics};
-use crate::tls::{ClientTls, TlsProblem};
-
-/// A named group of endpoints.
-#[derive(Debug)]
-pub struct Upstream {
-    /// Its name.
-    pub name: String,
-    /// What is configured of it.
-    pub model: model::Upstream,
-    /// How one is picked.
-    pub balancer: Box<dyn Balancer>,
-    /// Its endpoints; their places are what pools and leases know them by.
-    pub endpoints: Vec<Endpoint>,
-    /// Its metrics.
-    pub metrics: Arc<UpstreamMetrics>,
-    pub(super) tls: Option<ClientTls>,
-}
+use crate::telemetry::metrics::{EndpointMetrics, UpstreamMetrics};
 
 /// One address that can serve.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// Where it is and how it is spoken to.
+    /// A hash of scheme, host, port and address: the same in every process.
+    pub id: u64,
+    /// Who it is and how it is spoken to.
     pub address: model::Endpoint,
+    /// Where to connect to; empty if its name is to be resolved then.
+    pub addresses: Vec<SocketAddr>,
     /// `host:port`, for logs.
     pub label: String,
-    in_flight: Box<[Padded]>,
-}
-
-/// A worker's count on cache lines of its own.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Padded(Gauge);
-
-impl Upstream {
-    /// Prepares an upstream for so many workers. Reads the files that its TLS needs.
-    pub fn build(
-        model: &model::Upstream,
-        metrics: Arc<UpstreamMetrics>,
-        workers: usize,
-    ) -> Result<Arc<Self>, Vec<TlsProblem>> {
-        let wants_tls = model.endpoints.iter().any(|e| e.scheme.is_tls());
-        let tls = wants_tls.then(|| ClientTls::load(&model.tls)).transpose()?;
-        Ok(Arc::new(Self {
-            name: model.name.clone(),
-            model: model.clone(),
-            balancer: model.balance.build(
-                &vec![Candidate { id: 0, weight: 1 }; model.endpoints.len()],
-                Load::Requests,
-            ),
-            endpoints: model
-                .endpoints
-                .iter()
-                .map(|address| Endpoint::new(address, workers))
-                .collect(),
-            metrics,
-            tls,
-        }))
-    }
+    /// What is counted of it.
+    pub metrics: Arc<EndpointMetrics>,
+    /// A [`Latency`]. One word for all workers; whoever loses the race for it loses a sample.
+    latency: AtomicU64,
+    /// Gateway failures in a row.
+    row: AtomicU32,
+    /// It wants no requests before this, in milliseconds of the upstream's clock.
+    rests_until: AtomicU64,
+    /// When its share began to grow, in milliseconds of the upstream's clock.
+    began: AtomicU64,
+    /// Requests and streams in flight, counted only if there is a cap on them.
+    requests: AtomicU32,
+    /// Connections, in use or not, counted only if there is a cap on them.
+    connections: AtomicU32,
 }
 
 impl Endpoint {
-    fn new(address: &model::Endpoint, workers: usize) -> Self {
-        let mut label = String::new();
-        // Writing to a string cannot fail.
-        let _ = if address.host.contains(':') {
-            write!(label, "[{}]:{}", address.host, address.port)
+    /// An endpoint of an upstream with these metrics.
+    pub fn new(
+        address: model::Endpoint,
+        addresses: Vec<SocketAddr>,
+        upstream: &UpstreamMetrics,
+    ) -> Self {
+        let label = if address.host.contains(':') {
+            format!("[{}]:{}", address.host, address.port)
         } else {
-            write!(label, "{}:{}", address.host, address.port)
+            format!("{}:{}", address.host, address.port)
         };
         Self {
-            address: address.clone(),
+            id: id(&address, &addresses),
+            address,
+            addresses,
+            metrics: upstream.endpoint(&label),
             label,
-            in_flight: (0..workers).map(|_| Padded::default()).collect(),
+            latency: AtomicU64::default(),
+            row: AtomicU32::default(),
+            rests_until: AtomicU64::default(),
+            began: AtomicU64::default(),
+            requests: AtomicU32::default(),
+            connections: AtomicU32::default(),
         }
+    }
+
+    /// What a cookie calls it: tells nobody who it is without knowing it already.
+    pub fn token(&self) -> u64 {
+        mix(self.id)
     }
 
     /// Requests and streams that it serves now, for all workers.
     pub fn in_flight(&self) -> u64 {
-        let sum = self
-            .in_flight
-            .iter()
-            .map(|count| count.0.get())
-            .sum::<i64>();
-        // Each count is read at another moment, so the sum can be off, even below zero.
-        u64::try_from(sum).unwrap_or(0)
+        self.metrics.in_flight()
     }
 
-    pub(super) fn share(&self, worker: usize) -> Option<&Gauge> {
-        self.in_flight.get(worker).map(|padded| &padded.0)
+    /// Gateway failures in a row, up to now.
+    pub fn row(&self) -> u32 {
+        self.row.load(Relaxed)
     }
+
+    /// How long it is expected to take, at `now` of the upstream's clock.
+    pub fn latency(&self, now: u64) -> f64 {
+        Latency::from_bits(self.latency.load(Relaxed)).at(now as u32)
+    }
+
+    /// When it wants requests again, on the upstream's clock; the past if it does.
+    pub fn rests_until(&self) -> u64 {
+        self.rests_until.load(Relaxed)
+    }
+
+    /// The part of its share that it may have while it is new: grows evenly during `slow_start`.
+    pub fn ramp(&self, slow_start: Duration, now: u64) -> f64 {
+        /// So that it gets something to show with.
+        const LEAST: f64 = 0.1;
+        let began = self.began.load(Relaxed);
+        if slow_start.is_zero() || began == 0 {
+            return 1.0;
+        }
+        let age = Duration::from_millis(now.saturating_sub(began));
+        (age.as_secs_f64() / slow_start.as_secs_f64()).clamp(LEAST, 1.0)
+    }
+
+    /// Its share grows from now on; what was held against it before is forgotten.
+    pub(crate) fn begin(&self, now: u64) {
+        self.began.store(now.max(1), Relaxed);
+        self.row.store(0, Relaxed);
+    }
+
+    /// Takes room for a request, if there is some below `cap`.
+    pub(super) fn take_request(&self, cap: u32) -> bool {
+        take(&self.requests, cap)
+    }
+
+    /// Gives the room of a request back.
+    pub(super) fn leave_request(&self) {
+        self.requests.fetch_sub(1, Relaxed);
+    }
+
+    /// True if there is no room for another request below `cap`.
+    pub(super) fn is_full(&self, cap: u32) -> bool {
+        self.requests.load(Relaxed) >= cap
+    }
+
+    /// Takes room for a connection, if there is some below `cap`.
+    pub(super) fn take_connection(&self, cap: u32) -> bool {
+        take(&self.connections, cap)
+    }
+
+    /// True if there is no room for another connection below `cap`.
+    pub(super) fn is_cramped(&self, cap: u32) -> bool {
+        self.connections.load(Relaxed) >= cap
+    }
+
+    /// Gives the room of a connection back.
+    pub(super) fn leave_connection(&self) {
+        self.connections.fetch_sub(1, Relaxed);
+    }
+
+    /// It has answered, or taken a stream.
+    pub(super) fn did_well(&self) {
+        if self.row() != 0 {
+            self.row.store(0, Relaxed);
+        }
+    }
+
+    /// It has failed as a gateway's endpoint can. Returns how often in a row.
+    pub(super) fn did_badly(&self) -> u32 {
+        self.row.fetch_add(1, Relaxed).saturating_add(1)
+    }
+
+    /// Remembers how long it took.
+    pub(super) fn took(&self, sample: Duration, now: u64) {
+        let old = self.latency.load(Relaxed);
+        let new = Latency::from_bits(old).with(sample, now as u32).to_bits();
+        // Another worker's sample is as good as this one.
+        let _ = self
+            .latency
+            .compare_exchange_weak(old, new, Relaxed, Relaxed);
+    }
+
+    /// It wants no requests for so long. Returns false if that was known.
+    pub(super) fn rest(&self, until: u64, now: u64) -> bool {
+        let before = self.rests_until.fetch_max(until, Relaxed);
+        before <= now
+    }
+}
+
+/// Adds one unless that would exceed `cap`.
+pub(super) fn take(count: &AtomicU32, cap: u32) -> bool {
+    let more = |have: u32| (have < cap).then_some(have + 1);
+    count.fetch_update(Relaxed, Relaxed, more).is_ok()
+}
+
+/// FNV-1a, mixed: short, and the same on every machine.
+fn id(address: &model::Endpoint, addresses: &[SocketAddr]) -> u64 {
+    let mut text = format!("{:?} {} {}", address.scheme, address.host, address.port);
+    for address in addresses {
+        // Writing to a string cannot fail.
+        let _ = write!(text, " {address}");
+    }
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    mix(hash)
 }

@@ -1,41 +1,58 @@
-//! A lease: the right to use an endpoint once. It counts as in flight until it ends.
+//! A lease: the right to use an endpoint once. It counts as in flight until it ends, and how it ends is
+//! what balancing and healing know of the endpoint.
 
 use std::rc::Rc;
+use std::time::Duration;
 
+use umay_core::latency;
 use umay_core::reason::Reason;
 
-use super::{Endpoint, Failure, Share};
-use crate::telemetry::metrics::Gauge;
+use super::{Endpoint, Failure, Local, Share};
 
 /// The right to use an endpoint for one request or stream. Its end is told to the upstream.
 #[derive(Debug)]
 pub struct Lease {
     share: Rc<Share>,
-    place: usize,
-    outcome: Option<Reason>,
+    local: Rc<Local>,
+    outcome: Outcome,
+    /// It has room that is counted.
+    held: bool,
+}
+
+/// How the use of an endpoint ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// As it should.
+    Well,
+    /// For this reason; whose fault that is follows from it.
+    Failed(Reason),
+    /// It answered that it cannot.
+    Unavailable,
 }
 
 impl Lease {
-    pub(super) fn new(share: Rc<Share>, place: usize) -> Self {
-        let lease = Self {
-            share,
-            place,
-            outcome: None,
-        };
-        if let Some(gauge) = lease.gauge() {
-            gauge.up();
+    /// A lease; `held` says that room was taken for it.
+    pub(super) fn new(share: Rc<Share>, local: Rc<Local>, held: bool) -> Self {
+        if let Some(shard) = local.endpoint.metrics.own(share.worker.index) {
+            shard.in_flight.up();
+            shard.picks.inc();
         }
-        lease
+        Self {
+            share,
+            local,
+            outcome: Outcome::Well,
+            held,
+        }
     }
 
-    /// The endpoint's place in its upstream.
-    pub fn place(&self) -> usize {
-        self.place
+    /// The worker's part of the endpoint.
+    pub fn local(&self) -> &Rc<Local> {
+        &self.local
     }
 
     /// The endpoint.
-    pub fn endpoint(&self) -> Option<&Endpoint> {
-        self.share.upstream.endpoints.get(self.place)
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.local.endpoint
     }
 
     /// The upstream.
@@ -43,23 +60,99 @@ impl Lease {
         &self.share
     }
 
-    /// Ends the lease because of this.
-    pub fn fail(mut self, reason: Reason) {
-        self.outcome = Some(reason);
+    /// The endpoint has begun to answer, so long after the request was sent; what it says is that it is
+    /// `unavailable`, or not.
+    pub fn answered(&mut self, unavailable: bool, took: Duration) {
+        let sample = if unavailable {
+            self.outcome = Outcome::Unavailable;
+            latency::penalised(took)
+        } else {
+            took
+        };
+        let now = self.share.worker.timers.now();
+        self.endpoint().took(sample, now);
     }
 
-    fn gauge(&self) -> Option<&Gauge> {
-        self.endpoint()?.share(self.share.worker.index)
+    /// The endpoint wants no requests for so long.
+    pub fn rest(&self, wait: Duration) {
+        let upstream = &self.share.upstream;
+        let now = upstream.now();
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        if self.endpoint().rest(now.saturating_add(wait), now) {
+            upstream.metrics.healing.rests.add(1);
+            upstream.attention.notify_one();
+        }
+    }
+
+    /// Ends the lease because of this.
+    pub fn fail(mut self, reason: Reason) {
+        self.outcome = Outcome::Failed(reason);
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(gauge) = self.gauge() {
-            gauge.down();
+        let (endpoint, upstream) = (&self.local.endpoint, &self.share.upstream);
+        let worker = self.share.worker.index;
+        let (reason, bad) = match self.outcome {
+            Outcome::Well => (None, Some(false)),
+            Outcome::Unavailable => (None, Some(true)),
+            Outcome::Failed(reason) => (Some(reason), is_bad(reason)),
+        };
+        if let Some(shard) = endpoint.metrics.own(worker) {
+            shard.in_flight.down();
+            match bad {
+                Some(true) => shard.failed.inc(),
+                Some(false) => shard.ok.inc(),
+                None => {}
+            }
         }
-        let metrics = &self.share.upstream.metrics;
-        metrics.attempted(self.share.worker.index, self.outcome);
+        match bad {
+            Some(true) => {
+                if endpoint.did_badly() == upstream.model.outlier.consecutive {
+                    upstream.attention.notify_one();
+                }
+                if reason.is_some() {
+                    let now = self.share.worker.timers.now();
+                    endpoint.took(latency::penalised(Duration::ZERO), now);
+                }
+            }
+            Some(false) => endpoint.did_well(),
+            None => {}
+        }
+        upstream.metrics.attempted(worker, reason);
+        if self.held {
+            if upstream.model.limits.endpoint_requests.is_some() {
+                endpoint.leave_request();
+            }
+            upstream.room.leave();
+        }
+    }
+}
+
+/// Whether a failure speaks against the endpoint; `None` if it says nothing of it.
+fn is_bad(reason: Reason) -> Option<bool> {
+    match reason {
+        Reason::ConnectRefused
+        | Reason::ConnectTimeout
+        | Reason::ConnectFailed
+        | Reason::EndpointUnresolved
+        | Reason::UpstreamTlsExpired
+        | Reason::UpstreamTlsNotYetValid
+        | Reason::UpstreamTlsWrongName
+        | Reason::UpstreamTlsUnknownIssuer
+        | Reason::UpstreamTlsSelfSigned
+        | Reason::UpstreamTlsRevoked
+        | Reason::UpstreamTlsBadCertificate
+        | Reason::UpstreamTlsFailed
+        | Reason::UpstreamClosed
+        | Reason::UpstreamReset
+        | Reason::UpstreamMalformed
+        | Reason::UpstreamTimeout
+        | Reason::UpstreamStalled
+        | Reason::UpstreamCut
+        | Reason::UpstreamBodyMalformed => Some(true),
+        _ => None,
     }
 }
 
@@ -68,14 +161,22 @@ impl Drop for Lease {
 pub struct Attempts {
     /// How many there were.
     pub count: u32,
-    /// The place of the last endpoint.
-    pub place: Option<usize>,
+    /// The last endpoint.
+    pub last: Option<Rc<Local>>,
     /// Take no pooled connection.
     pub fresh: bool,
-    /// Places of the endpoints that could not be reached.
-    failed: Vec<usize>,
+    /// What has to go to the same endpoint has the same key.
+    pub key: Option<u64>,
+    /// The token of the endpoint that the client is kept at.
+    pub stuck: Option<u64>,
+    /// Where the client was headed, for upstreams that go there.
+    pub original: Option<std::net::SocketAddr>,
+    /// The next attempt is within the budget already, or needs none.
+    pub allowed: bool,
+    /// Endpoints that could not be reached.
+    failed: Vec<Rc<Local>>,
     /// Why the last of them could not.
-    failure: Option<Failure>,
+    pub(super) failure: Option<Failure>,
 }
 
 impl Attempts {
@@ -87,12 +188,8 @@ impl Attempts {
         }
     }
 
-    /// Endpoints that one request is tried on, at most. What five could not do, a sixth will not do
-    /// before the client loses patience.
-    pub const MOST: usize = 5;
-
-    pub(super) fn excludes(&self, place: usize) -> bool {
-        self.failed.len() >= Self::MOST || self.failed.contains(&place)
+    pub(super) fn excludes(&self, local: &Rc<Local>) -> bool {
+        self.failed.iter().any(|f| Rc::ptr_eq(f, local))
     }
 
     /// Why there is no endpoint left.
@@ -103,14 +200,19 @@ impl Attempts {
 
     /// The endpoint did not take the request: another gets it, if there is another.
     pub fn refused(&mut self, failure: Failure, others: bool) {
-        match self.place {
-            Some(place) if others => self.failed(place, failure),
+        match self.last.clone() {
+            Some(local) if others => self.failed(local, failure),
             _ => self.failure = Some(failure),
         }
     }
 
-    pub(super) fn failed(&mut self, place: usize, failure: Failure) {
-        self.failed.push(place);
+    /// There is no endpoint, for this reason.
+    pub(super) fn because(&mut self, failure: Failure) {
+        self.failure = Some(failure);
+    }
+
+    pub(super) fn failed(&mut self, local: Rc<Local>, failure: Failure) {
+        self.failed.push(local);
         self.failure = Some(failure);
     }
 }

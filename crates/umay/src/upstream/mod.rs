@@ -8,29 +8,37 @@
 mod connect;
 mod endpoint;
 mod lease;
+mod local;
 mod multiplex;
 mod pool;
+mod retry;
+mod room;
+mod shared;
+mod view;
 
 pub use connect::Failure;
-pub use endpoint::{Endpoint, Upstream};
+pub use endpoint::Endpoint;
 pub use lease::{Attempts, Lease};
+pub use local::Local;
 pub use multiplex::{Awaited, Ticket};
 pub use pool::Link;
+pub use shared::{Member, Roster, Upstream};
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use umay_core::balance::{Chance, Field};
-use umay_core::model::Scheme;
+use tokio::task::JoinSet;
+use umay_core::balance::Chance;
+use umay_core::model::{self, Scheme};
 use umay_core::reason::Reason;
 
-use crate::conn::{Conn, Deadline};
+use crate::conn::{Deadline, until};
 use crate::tls::Offer;
 use crate::worker::Worker;
-use multiplex::{Multiplexes, Turn};
-use pool::Pool;
-use tokio::task::JoinSet;
+use connect::Connected;
+use multiplex::Turn;
+use view::{Now, View};
 
 /// One worker's part of all upstreams, in the order of the process's list.
 #[derive(Debug)]
@@ -40,11 +48,10 @@ pub struct Upstreams(Vec<Rc<Share>>);
 pub struct Share {
     upstream: Arc<Upstream>,
     worker: Rc<Worker>,
+    /// Idle connections that this worker keeps to one endpoint.
+    cap: usize,
     turn: Cell<usize>,
-    /// By the endpoint's place.
-    pools: Vec<RefCell<Pool>>,
-    /// The same for HTTP/2.
-    multiplexes: Vec<Multiplexes>,
+    view: RefCell<View>,
     /// The tasks that keep HTTP/2 connections going.
     drivers: RefCell<JoinSet<()>>,
 }
@@ -68,13 +75,6 @@ pub enum Cargo {
 }
 
 impl Cargo {
-    fn serves(self, scheme: Scheme) -> bool {
-        match self {
-            Self::Bytes => scheme.serves_tcp(),
-            Self::Request { .. } => scheme.serves_http(),
-        }
-    }
-
     /// What an endpoint of this scheme is offered; `speaks_http2` if it has shown that it does.
     fn offer(self, scheme: Scheme, speaks_http2: bool) -> Offer {
         match (self, scheme) {
@@ -94,6 +94,14 @@ impl Cargo {
     }
 }
 
+/// What came of a pick.
+enum Picked {
+    Lease(Lease),
+    /// There is one, but it has no room.
+    Full,
+    None,
+}
+
 /// What was opened.
 pub enum Opened {
     /// A connection, or a stream.
@@ -111,17 +119,9 @@ impl Upstreams {
             Rc::new(Share {
                 upstream: Arc::clone(upstream),
                 worker: Rc::clone(worker),
+                cap,
                 turn: Cell::new(worker.index),
-                pools: upstream
-                    .endpoints
-                    .iter()
-                    .map(|_| RefCell::new(Pool::new(cap)))
-                    .collect(),
-                multiplexes: upstream
-                    .endpoints
-                    .iter()
-                    .map(|_| Multiplexes::default())
-                    .collect(),
+                view: RefCell::new(View::new(upstream.roster())),
                 drivers: RefCell::default(),
             })
         };
@@ -137,12 +137,9 @@ impl Upstreams {
     /// about once a second.
     pub fn sweep(&self) {
         for share in &self.0 {
-            for pool in &share.pools {
-                pool.borrow_mut().sweep(&share.worker.timers);
-            }
-            for multiplexes in &share.multiplexes {
-                multiplexes.sweep(&share.worker);
-            }
+            let limits = &share.upstream.model.limits;
+            let wanted = limits.endpoint_connections.is_some() && share.upstream.room.waited_for();
+            share.view.borrow_mut().sweep(&share.worker, wanted);
             while share.drivers.borrow_mut().try_join_next().is_some() {}
         }
     }
@@ -155,11 +152,18 @@ impl std::fmt::Debug for Share {
 }
 
 impl Share {
-    /// True if there is another endpoint than the one at `place` for this cargo.
-    pub fn has_others(&self, cargo: Cargo, place: usize) -> bool {
-        let endpoints = self.upstream.endpoints.iter().enumerate();
-        let mut serving = endpoints.filter(|(_, e)| cargo.serves(e.address.scheme));
-        serving.any(|(at, _)| at != place)
+    /// True if there is another endpoint than this one for this cargo.
+    pub fn has_others(&self, cargo: Cargo, than: &Rc<Local>) -> bool {
+        let view = self.view.borrow();
+        let (locals, _) = view.picks(cargo);
+        locals.iter().any(|local| !Rc::ptr_eq(local, than))
+    }
+
+    /// True if there is an endpoint that these attempts have not failed at.
+    fn has_untried(&self, cargo: Cargo, attempts: &Attempts) -> bool {
+        let view = self.view.borrow();
+        let (locals, _) = view.picks(cargo);
+        locals.iter().any(|local| !attempts.excludes(local))
     }
 
     /// The upstream as all workers share it.
@@ -175,28 +179,75 @@ impl Share {
         attempts: &mut Attempts,
         deadline: &Deadline,
     ) -> Result<(Opened, Lease), Failure> {
+        if attempts.count == 0 {
+            self.upstream.metrics.requested(self.worker.index);
+        }
         loop {
-            let Some(lease) = self.pick(cargo, attempts) else {
-                return Err(attempts.verdict());
+            if attempts.failure.is_some() {
+                if !std::mem::take(&mut attempts.allowed) && !self.may_retry(cargo, attempts) {
+                    return Err(attempts.verdict());
+                }
+                self.back_off(attempts).await;
+            }
+            let lease = match self.pick(cargo, attempts) {
+                Picked::Lease(lease) => lease,
+                Picked::Full => {
+                    let pick = || match self.pick(cargo, attempts) {
+                        Picked::Full => None,
+                        picked => Some(picked),
+                    };
+                    match self.queue(pick).await? {
+                        Picked::Lease(lease) => lease,
+                        _ => return Err(attempts.verdict()),
+                    }
+                }
+                Picked::None if self.await_endpoints(attempts, deadline).await => continue,
+                Picked::None => return Err(attempts.verdict()),
             };
             if attempts.count > 0 {
                 self.worker.metrics.retries.inc();
             }
             attempts.count += 1;
-            attempts.place = Some(lease.place());
+            attempts.last = Some(Rc::clone(lease.local()));
             match self.reach(cargo, &lease, attempts.fresh, deadline).await {
                 Ok(opened) => return Ok((opened, lease)),
+                // Another worker was faster; the next look will see that.
+                Err(failure) if failure.reason == Reason::QueueFull => {
+                    attempts.count -= 1;
+                    lease.fail(failure.reason);
+                }
                 Err(failure) => {
-                    let (place, reason) = (lease.place(), failure.reason);
+                    let (local, reason) = (Rc::clone(lease.local()), failure.reason);
                     if reason == Reason::Overloaded {
                         // Out of file descriptors: a client that waits for nothing has one.
                         self.worker.timers.shed(1);
                     }
                     lease.fail(reason);
-                    attempts.failed(place, failure);
+                    attempts.failed(local, failure);
                 }
             }
         }
+    }
+
+    /// Waits until discovery has found out who the endpoints are, if that is not known yet. True if it
+    /// is worth picking again.
+    async fn await_endpoints(&self, attempts: &mut Attempts, deadline: &Deadline) -> bool {
+        let published = self.upstream.published.notified();
+        let roster = self.upstream.roster();
+        if attempts.count > 0 || roster.known {
+            if !roster.problem.is_empty() {
+                attempts.because(Failure::new(Reason::EndpointUnresolved, &*roster.problem));
+            }
+            return false;
+        }
+        let wait = self.worker.timeouts.connect;
+        deadline.set(wait);
+        if until(deadline, published).await.is_some() {
+            return true;
+        }
+        let detail = format!("no endpoint was discovered in {wait:?}");
+        attempts.because(Failure::new(Reason::EndpointUnresolved, detail));
+        false
     }
 
     /// Gives a connection to the leased endpoint.
@@ -207,13 +258,13 @@ impl Share {
         fresh: bool,
         deadline: &Deadline,
     ) -> Result<Opened, Failure> {
-        let place = lease.place();
-        let scheme = lease
-            .endpoint()
-            .map_or(Scheme::Detected, |e| e.address.scheme);
-        let offer = cargo.offer(scheme, self.speaks(place) == Some(true));
-        if matches!(offer, Offer::Http2 | Offer::Either) && self.speaks(place) != Some(false) {
-            if let Some(ticket) = self.ticket(place) {
+        let local = lease.local();
+        let scheme = lease.endpoint().address.scheme;
+        let offer = cargo.offer(scheme, local.multiplexes.speaks.get() == Some(true));
+        if matches!(offer, Offer::Http2 | Offer::Either)
+            && local.multiplexes.speaks.get() != Some(false)
+        {
+            if let Some(ticket) = self.ticket(local) {
                 return Ok(Opened::Ticket(ticket));
             }
             // Boxed, as the connecting below: rare beside what the task must remember otherwise.
@@ -223,7 +274,7 @@ impl Share {
             }
         }
         if let (Cargo::Request { replayable, .. }, false) = (cargo, fresh)
-            && let Some(link) = self.pooled(place, replayable)
+            && let Some(link) = self.pooled(local, replayable)
         {
             return Ok(Opened::Link(link));
         }
@@ -231,8 +282,8 @@ impl Share {
             Offer::Either | Offer::Http2 => Offer::Http1,
             other => other,
         };
-        let (conn, took) = Box::pin(self.connect(lease, offer, deadline)).await?;
-        Ok(Opened::Link(self.link(conn, place, took)))
+        let connected = Box::pin(self.connect(lease, offer, deadline)).await?;
+        Ok(Opened::Link(self.link(connected, local)))
     }
 
     /// A place on an HTTP/2 connection, opened if need be, or a connection whose endpoint prefers
@@ -243,26 +294,26 @@ impl Share {
         lease: &Lease,
         deadline: &Deadline,
     ) -> Result<Option<Opened>, Failure> {
-        let place = lease.place();
-        let turn = match self.turn(place, deadline).await? {
+        let local = lease.local();
+        let turn = match self.turn(local, deadline).await? {
             Turn::Ticket(ticket) => return Ok(Some(Opened::Ticket(ticket))),
             Turn::Http1 => return Ok(None),
             Turn::Open(turn) => turn,
         };
-        let (conn, took) = match self.connect(lease, offer, deadline).await {
+        let connected = match self.connect(lease, offer, deadline).await {
             Ok(connected) => connected,
             Err(failure) => {
                 turn.failed(&failure);
                 return Err(failure);
             }
         };
-        let secure = lease.endpoint().is_some_and(|e| e.address.scheme.is_tls());
-        let agreed = conn.io().alpn() == Some(b"h2");
+        let secure = lease.endpoint().address.scheme.is_tls();
+        let agreed = connected.conn.io().alpn() == Some(b"h2");
         if secure && offer == Offer::Either && !agreed {
             turn.speaks(false);
-            return Ok(Some(Opened::Link(self.link(conn, place, took))));
+            return Ok(Some(Opened::Link(self.link(connected, local))));
         }
-        match self.begin(conn, place, took, deadline).await {
+        match self.begin(connected, local, deadline).await {
             Ok(ticket) => {
                 turn.speaks(true);
                 Ok(Some(Opened::Ticket(ticket)))
@@ -279,42 +330,100 @@ impl Share {
         }
     }
 
-    /// Whether the endpoint has shown that it speaks HTTP/2, or that it does not.
-    fn speaks(&self, place: usize) -> Option<bool> {
-        self.multiplexes.get(place)?.speaks.get()
-    }
-
-    fn link(self: &Rc<Self>, conn: Conn, place: usize, took: std::time::Duration) -> Link {
-        let mut link = Link::new(conn, Rc::clone(self), place);
+    fn link(self: &Rc<Self>, connected: Connected, local: &Rc<Local>) -> Link {
+        let Connected { conn, took, berth } = connected;
+        let mut link = Link::new(conn, berth, Rc::clone(self), Rc::clone(local));
         link.connect = Some(took);
         link
     }
 
-    fn pick(self: &Rc<Self>, cargo: Cargo, attempts: &Attempts) -> Option<Lease> {
-        let endpoints = &self.upstream.endpoints;
-        let get = |i: usize| endpoints.get(i);
-        let excluded =
-            |i| attempts.excludes(i) || !get(i).is_some_and(|e| cargo.serves(e.address.scheme));
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
-        let field = Now {
-            endpoints,
-            excluded,
-        };
-        let chance = Chance {
-            turn,
-            random: self.worker.random(),
-            key: None,
-        };
-        let place = self.upstream.balancer.pick(&field, chance)?;
-        Some(Lease::new(Rc::clone(self), place))
+    /// Takes room for a request at an endpoint, if that is capped.
+    fn take_room(&self, local: &Local) -> bool {
+        let cap = self.upstream.model.limits.endpoint_requests;
+        cap.is_none_or(|cap| local.endpoint.take_request(cap))
     }
 
-    fn pooled(self: &Rc<Self>, place: usize, replayable: bool) -> Option<Link> {
-        let pool = self.pools.get(place)?;
+    fn is_full(&self, local: &Local) -> bool {
+        local.is_full(&self.upstream.model.limits, self.worker.http2.max_streams)
+    }
+
+    fn pick(self: &Rc<Self>, cargo: Cargo, attempts: &Attempts) -> Picked {
+        let room = &self.upstream.room;
+        let held = room.capped;
+        if held && !room.take() {
+            return Picked::Full;
+        }
+        match self.pick_local(cargo, attempts) {
+            Ok(local) => Picked::Lease(Lease::new(Rc::clone(self), local, held)),
+            Err(full) => {
+                if held {
+                    room.leave();
+                }
+                if full { Picked::Full } else { Picked::None }
+            }
+        }
+    }
+
+    /// The next endpoint, with its room taken if that is capped; an error says whether there would be one
+    /// if it had room.
+    fn pick_local(self: &Rc<Self>, cargo: Cargo, attempts: &Attempts) -> Result<Rc<Local>, bool> {
+        let mut view = self.view.borrow_mut();
+        if self.upstream.is_original_destination() {
+            return self.original(&mut view, attempts).ok_or(false);
+        }
+        if view.generation != self.upstream.generation() {
+            view.follow(&self.upstream, self.cap);
+        }
+        let (locals, picks) = view.picks(cargo);
+        if let Some(token) = attempts.stuck {
+            let mut kept = locals.iter().filter(|l| l.endpoint.token() == token);
+            let free = |local: &&Rc<Local>| !attempts.excludes(local) && self.take_room(local);
+            if let Some(local) = kept.next().filter(free) {
+                return Ok(Rc::clone(local));
+            }
+        }
         loop {
-            let conn = pool.borrow_mut().take()?;
-            let mut link = Link::new(conn, Rc::clone(self), place);
+            let turn = self.turn.get();
+            self.turn.set(turn.wrapping_add(1));
+            let chance = Chance {
+                turn,
+                random: self.worker.random(),
+                key: attempts.key,
+            };
+            let field = Now {
+                share: self,
+                locals,
+                attempts,
+            };
+            let picked = picks.balancer.pick(&field, chance);
+            let Some(local) = picked.and_then(|index| locals.get(index)) else {
+                let full = |local: &Rc<Local>| self.is_full(local) && !attempts.excludes(local);
+                return Err(self.upstream.room.capped && locals.iter().any(full));
+            };
+            // Another worker can have taken the last place since.
+            if self.take_room(local) {
+                return Ok(Rc::clone(local));
+            }
+        }
+    }
+
+    /// The endpoint where the client was headed, unless it has failed.
+    fn original(&self, view: &mut View, attempts: &Attempts) -> Option<Rc<Local>> {
+        let at = attempts.original?;
+        let make = || {
+            let host = at.ip().to_string();
+            let address = model::Endpoint::new(Scheme::Detected, host, at.port());
+            let endpoint = self.upstream.endpoint(address, vec![at]);
+            Rc::new(Local::new(endpoint, self.cap))
+        };
+        let local = view.originals.entry(at).or_insert_with(make);
+        (!attempts.excludes(local)).then(|| Rc::clone(local))
+    }
+
+    fn pooled(self: &Rc<Self>, local: &Rc<Local>, replayable: bool) -> Option<Link> {
+        loop {
+            let (conn, berth) = local.pool.borrow_mut().take()?;
+            let mut link = Link::new(conn, berth, Rc::clone(self), Rc::clone(local));
             let alive = if replayable {
                 link.conn.is_quiet()
             } else {
@@ -326,29 +435,5 @@ impl Share {
                 return Some(link);
             }
         }
-    }
-}
-
-/// The endpoints as a balancer sees them.
-struct Now<'a, F> {
-    endpoints: &'a [Endpoint],
-    excluded: F,
-}
-
-impl<F: Fn(usize) -> bool> Field for Now<'_, F> {
-    fn is_out(&self, index: usize) -> bool {
-        (self.excluded)(index)
-    }
-
-    fn in_flight(&self, index: usize) -> u64 {
-        self.endpoints.get(index).map_or(0, Endpoint::in_flight)
-    }
-
-    fn latency(&self, _: usize) -> f64 {
-        0.0
-    }
-
-    fn ramp(&self, _: usize) -> f64 {
-        1.0
     }
 }

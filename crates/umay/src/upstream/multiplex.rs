@@ -14,7 +14,9 @@ use tokio::sync::Notify;
 use umay_core::model::{Http2, Limits};
 use umay_core::reason::Reason;
 
-use super::{Failure, Link, Share};
+use super::connect::Connected;
+use super::room::Berth;
+use super::{Failure, Link, Local, Share};
 use crate::conn::{
     Conn, Deadline, Io, Millis, Pulse, SEND_BUFFER, Stream, Timers, Watch, Watched, header_list,
     until,
@@ -142,13 +144,24 @@ impl Multiplex {
 
 impl Multiplexes {
     /// Closes what has been idle too long, and forgets what is gone.
-    pub(super) fn sweep(&self, worker: &Worker) {
+    pub(super) fn sweep(&self, worker: &Worker, left: bool) {
         self.open.borrow_mut().retain(|multiplex| {
             let load = &multiplex.load;
             let until = Timers::since(load.idle_since.get(), worker.timeouts.upstream_idle);
             let idle = load.streams.get() == 0;
-            !(idle && (multiplex.is_leaving() || worker.timers.is_past(until)))
+            !(idle && (left || multiplex.is_leaving() || worker.timers.is_past(until)))
         });
+    }
+
+    pub(super) fn has_room(&self, most: u32) -> bool {
+        self.open
+            .borrow()
+            .iter()
+            .any(|multiplex| multiplex.room(most))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.borrow().is_empty()
     }
 }
 
@@ -180,17 +193,15 @@ pub(super) struct OpenTurn<'a> {
 
 impl Share {
     /// Finds room for a request, or waits for the connection that is being opened.
-    pub(super) async fn turn(
+    pub(super) async fn turn<'a>(
         self: &Rc<Self>,
-        place: usize,
+        local: &'a Rc<Local>,
         deadline: &Deadline,
-    ) -> Result<Turn<'_>, Failure> {
-        let Some(multiplexes) = self.multiplexes.get(place) else {
-            return Err(Failure::new(Reason::Internal, "the endpoint is gone"));
-        };
+    ) -> Result<Turn<'a>, Failure> {
+        let multiplexes = &local.multiplexes;
         deadline.set(self.worker.timeouts.connect);
         loop {
-            if let Some(ticket) = self.ticket(place) {
+            if let Some(ticket) = self.ticket(local) {
                 return Ok(Turn::Ticket(ticket));
             }
             if multiplexes.speaks.get() == Some(false) {
@@ -215,22 +226,21 @@ impl Share {
     }
 
     /// A place on a connection that is open and has room.
-    pub(super) fn ticket(self: &Rc<Self>, place: usize) -> Option<Ticket> {
+    pub(super) fn ticket(self: &Rc<Self>, local: &Rc<Local>) -> Option<Ticket> {
         let most = self.worker.http2.max_streams;
-        let open = self.multiplexes.get(place)?.open.borrow();
+        let open = local.multiplexes.open.borrow();
         let multiplex = open.iter().find(|multiplex| multiplex.room(most))?;
         self.worker.metrics.pool.reused.inc();
-        Some(self.place_on(multiplex, place, true, None))
+        Some(self.place_on(multiplex, local, true, None))
     }
 
     fn place_on(
         self: &Rc<Self>,
         multiplex: &Multiplex,
-        place: usize,
+        local: &Local,
         reused: bool,
         connect: Option<Duration>,
     ) -> Ticket {
-        let endpoint = self.upstream.endpoints.get(place);
         Ticket {
             lane: Lane::new(&multiplex.load, &self.worker.timers),
             send: multiplex.send.clone(),
@@ -238,7 +248,7 @@ impl Share {
             reused,
             connect,
             share: Rc::clone(self),
-            secure: endpoint.is_some_and(|e| e.address.scheme.is_tls()),
+            secure: local.endpoint.address.scheme.is_tls(),
         }
     }
 
@@ -246,9 +256,8 @@ impl Share {
     /// first frame, so that its settings are known, and that it speaks HTTP/2 at all.
     pub(super) async fn begin(
         self: &Rc<Self>,
-        conn: Conn,
-        place: usize,
-        connect: Duration,
+        Connected { conn, took, berth }: Connected,
+        local: &Local,
         deadline: &Deadline,
     ) -> Result<Ticket, Failure> {
         let worker = &self.worker;
@@ -287,12 +296,12 @@ impl Share {
             watch,
             Rc::clone(worker),
             Rc::clone(&multiplex.load),
+            berth,
         );
         self.drivers.borrow_mut().spawn_local(driven);
-        if let Some(multiplexes) = self.multiplexes.get(place) {
-            multiplexes.open.borrow_mut().push(Rc::clone(&multiplex));
-        }
-        Ok(self.place_on(&multiplex, place, false, Some(connect)))
+        let open = &local.multiplexes.open;
+        open.borrow_mut().push(Rc::clone(&multiplex));
+        Ok(self.place_on(&multiplex, local, false, Some(took)))
     }
 }
 
@@ -334,6 +343,7 @@ async fn drive(
     watch: Rc<Watch>,
     worker: Rc<Worker>,
     load: Rc<Load>,
+    _berth: Option<Berth>,
 ) {
     let deadline = worker.timers.deadline();
     let mut pulse = Pulse::new(

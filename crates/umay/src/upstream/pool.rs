@@ -4,7 +4,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Awaited, Share};
+use super::room::Berth;
+use super::{Awaited, Local, Share};
 use crate::conn::{Conn, Millis, Timers};
 
 /// One worker's idle connections to one endpoint.
@@ -17,6 +18,7 @@ pub(super) struct Pool {
 #[derive(Debug)]
 struct Idle {
     conn: Conn,
+    berth: Option<Berth>,
     until: Millis,
     /// Where its life is counted.
     worker: Rc<crate::worker::Worker>,
@@ -30,8 +32,18 @@ impl Pool {
         }
     }
 
-    pub(super) fn take(&mut self) -> Option<Conn> {
-        self.idle.pop().map(Idle::into_conn)
+    pub(super) fn take(&mut self) -> Option<(Conn, Option<Berth>)> {
+        self.idle.pop().map(Idle::into_parts)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.idle.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        for idle in self.idle.drain(..) {
+            idle.forget();
+        }
     }
 
     pub(super) fn sweep(&mut self, timers: &Timers) {
@@ -46,9 +58,9 @@ impl Pool {
 }
 
 impl Idle {
-    fn into_conn(self) -> Conn {
+    fn into_parts(self) -> (Conn, Option<Berth>) {
         self.worker.metrics.pool.idle.down();
-        self.conn
+        (self.conn, self.berth)
     }
 
     fn forget(&self) {
@@ -68,21 +80,28 @@ pub struct Link {
     pub connect: Option<Duration>,
     /// What is waited for, if it is a stream of HTTP/2.
     pub awaited: Option<Awaited>,
+    berth: Option<Berth>,
     /// Counts the end of the connection, unless it goes back to the pool.
     life: Life,
 }
 
 #[derive(Debug)]
-struct Life(Option<(Rc<Share>, usize)>);
+struct Life(Option<(Rc<Share>, Rc<Local>)>);
 
 impl Link {
-    pub(super) fn new(conn: Conn, share: Rc<Share>, place: usize) -> Self {
+    pub(super) fn new(
+        conn: Conn,
+        berth: Option<Berth>,
+        share: Rc<Share>,
+        local: Rc<Local>,
+    ) -> Self {
         Self {
             conn,
+            berth,
             reused: false,
             connect: None,
             awaited: None,
-            life: Life(Some((share, place))),
+            life: Life(Some((share, local))),
         }
     }
 
@@ -94,6 +113,7 @@ impl Link {
     ) -> Self {
         Self {
             conn,
+            berth: None,
             reused,
             connect,
             awaited: Some(awaited),
@@ -104,23 +124,23 @@ impl Link {
     /// Puts the connection into the pool. The caller vouches that the last answer on it is complete
     /// and that the endpoint keeps it open.
     pub fn put_back(mut self) {
-        let Some((share, place)) = self.life.0.take() else {
+        let Some((share, local)) = self.life.0.take() else {
             return;
         };
         let worker = &share.worker;
-        if let Some(pool) = share.pools.get(place) {
-            let mut pool = pool.borrow_mut();
-            if pool.idle.len() < pool.cap {
-                worker.metrics.pool.idle.up();
-                pool.idle.push(Idle {
-                    conn: self.conn,
-                    until: worker.timers.after(worker.timeouts.upstream_idle),
-                    worker: Rc::clone(worker),
-                });
-                return;
-            }
+        let mut pool = local.pool.borrow_mut();
+        let wanted = self.berth.is_some() && share.upstream.room.waited_for();
+        if local.left.get() || wanted || pool.idle.len() >= pool.cap {
+            worker.metrics.pool.closed.inc();
+            return;
         }
-        worker.metrics.pool.closed.inc();
+        worker.metrics.pool.idle.up();
+        pool.idle.push(Idle {
+            conn: self.conn,
+            berth: self.berth,
+            until: worker.timers.after(worker.timeouts.upstream_idle),
+            worker: Rc::clone(worker),
+        });
     }
 }
 

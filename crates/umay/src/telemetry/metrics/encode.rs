@@ -17,7 +17,6 @@ use super::process::Process;
 use super::registry::Registry;
 use super::route::{CLASSES, RouteMetrics, RouteShard};
 use super::text::{Page, Summed};
-use super::upstream::UpstreamMetrics;
 use super::worker::{Detected, Statuses, TlsVersion, WorkerMetrics};
 
 /// Encodes a registry when asked to.
@@ -40,18 +39,18 @@ impl Collector for Snapshot {
 }
 
 /// All workers' shards.
-struct Workers<'a>(&'a [Arc<WorkerMetrics>]);
+pub(super) struct Workers<'a>(&'a [Arc<WorkerMetrics>]);
 
 impl Workers<'_> {
-    fn sum(&self, cell: impl Fn(&WorkerMetrics) -> u64) -> u64 {
+    pub(super) fn sum(&self, cell: impl Fn(&WorkerMetrics) -> u64) -> u64 {
         self.0.iter().map(|worker| cell(worker)).sum()
     }
 
-    fn count(&self, cell: impl Fn(&WorkerMetrics) -> &Counter) -> u64 {
+    pub(super) fn count(&self, cell: impl Fn(&WorkerMetrics) -> &Counter) -> u64 {
         self.sum(|worker| cell(worker).get())
     }
 
-    fn level(&self, cell: impl Fn(&WorkerMetrics) -> &Gauge) -> i64 {
+    pub(super) fn level(&self, cell: impl Fn(&WorkerMetrics) -> &Gauge) -> i64 {
         self.0.iter().map(|worker| cell(worker).get()).sum()
     }
 
@@ -65,7 +64,7 @@ impl Workers<'_> {
     }
 }
 
-fn seen_outcomes(count: impl Fn(Option<Reason>) -> u64) -> Vec<(&'static str, u64)> {
+pub(super) fn seen_outcomes(count: impl Fn(Option<Reason>) -> u64) -> Vec<(&'static str, u64)> {
     let reasons = Reason::ALL.iter().map(|reason| Some(*reason));
     std::iter::once(None)
         .chain(reasons)
@@ -303,69 +302,6 @@ impl Page<'_> {
             "umay_tcp_connection_duration_seconds",
             "How long raw streams and tunnels lived",
             &workers.histogram(|w| w.tcp.duration()),
-        )
-    }
-
-    fn pool(&mut self, workers: &Workers<'_>) -> fmt::Result {
-        self.counter(
-            "umay_upstream_connections_opened",
-            "Connections to endpoints opened",
-            workers.count(|w| &w.pool.opened),
-        )?;
-        self.counter(
-            "umay_upstream_connections_reused",
-            "Times that a connection to an endpoint was taken from the pool",
-            workers.count(|w| &w.pool.reused),
-        )?;
-        self.counter(
-            "umay_upstream_connections_closed",
-            "Connections to endpoints closed",
-            workers.count(|w| &w.pool.closed),
-        )?;
-        self.gauge(
-            "umay_upstream_connections_idle",
-            "Connections to endpoints waiting in the pool",
-            workers.level(|w| &w.pool.idle),
-        )?;
-        self.counter(
-            "umay_retries",
-            "Attempts after the first",
-            workers.count(|w| &w.retries),
-        )
-    }
-
-    fn upstreams(&mut self, upstreams: &[Arc<UpstreamMetrics>]) -> fmt::Result {
-        let attempts = upstreams.iter().flat_map(|upstream| {
-            seen_outcomes(|outcome| upstream.shards().map(|s| s.attempts.get(outcome)).sum())
-                .into_iter()
-                .map(|(outcome, count)| {
-                    ([("upstream", upstream.name()), ("outcome", outcome)], count)
-                })
-        });
-        self.counters(
-            "umay_upstream_attempts",
-            "Requests and connections given to endpoints, by the reason word or ok",
-            attempts,
-        )?;
-        self.histograms(
-            "umay_upstream_connect_duration_seconds",
-            "Time to open a connection to an endpoint, with TLS",
-            upstreams.iter().map(|u| {
-                (
-                    ("upstream", u.name()),
-                    Summed::over(u.shards().map(|s| &s.connect)),
-                )
-            }),
-        )?;
-        self.histograms(
-            "umay_upstream_request_duration_seconds",
-            "Time from a request sent to the first byte of its answer",
-            upstreams.iter().map(|u| {
-                (
-                    ("upstream", u.name()),
-                    Summed::over(u.shards().map(|s| &s.first_byte)),
-                )
-            }),
         )
     }
 }

@@ -6,6 +6,8 @@
 
 mod cell;
 mod encode;
+mod encode_upstreams;
+mod endpoint;
 mod process;
 mod registry;
 mod route;
@@ -18,7 +20,8 @@ mod worker;
 pub use cell::{
     Buckets, Counter, Gauge, Held, Histogram, LATENCY, LIFETIME, Outcomes, SharedCounter,
 };
+pub use endpoint::{EndpointMetrics, EndpointShard};
 pub use registry::{Format, Registry};
 pub use route::{Exchange, RouteMetrics};
-pub use upstream::UpstreamMetrics;
+pub use upstream::{Healing, UpstreamMetrics};
 pub use worker::{Detected, TlsVersion, WorkerMetrics};

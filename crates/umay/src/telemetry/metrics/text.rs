@@ -71,6 +71,19 @@ impl Page<'_> {
         Ok(())
     }
 
+    pub(super) fn gauges<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl Iterator<Item = (L, i64)>,
+    ) -> fmt::Result {
+        let mut metric = self.describe(name, help, MetricType::Gauge)?;
+        for (labels, count) in series {
+            metric.encode_family(&labels)?.encode_gauge(&count)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn histogram(&mut self, name: &str, help: &str, summed: &Summed) -> fmt::Result {
         summed.write(self.describe(name, help, MetricType::Histogram)?)
     }

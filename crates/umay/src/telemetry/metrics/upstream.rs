@@ -1,22 +1,59 @@
 //! What is counted per upstream.
 
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use umay_core::reason::Reason;
 
-use super::cell::{Histogram, LATENCY, Outcomes, Shards};
+use super::cell::{Counter, Histogram, LATENCY, Outcomes, Shards, SharedCounter};
+use super::endpoint::EndpointMetrics;
 
-/// The metrics of one upstream, see [`super::Registry::upstream`]. Its methods are to be called on
-/// the worker with the given index only.
+/// The metrics of one upstream, see [`super::Registry::upstream`]. Methods that take a worker's index
+/// are to be called on that worker only.
 #[derive(Debug)]
 pub struct UpstreamMetrics {
     name: String,
+    workers: usize,
     shards: Shards<UpstreamShard>,
+    endpoints: Mutex<Vec<Weak<EndpointMetrics>>>,
+    /// How it heals.
+    pub healing: Healing,
+}
+
+/// What happens rarely enough to have one place for all workers.
+#[derive(Debug, Default)]
+pub struct Healing {
+    /// Endpoints ejected because of failures in a row.
+    pub ejected_row: SharedCounter,
+    /// Endpoints ejected because too many requests failed.
+    pub ejected_rate: SharedCounter,
+    /// Endpoints that got requests again.
+    pub readmitted: SharedCounter,
+    /// Requests that were tried again.
+    pub retried: SharedCounter,
+    /// Requests that were not, because the budget was spent.
+    pub budget_spent: SharedCounter,
+    /// Requests that were asked for a second time because the answer was late.
+    pub hedged: SharedCounter,
+    /// Of these, those where the second answer was the first to come.
+    pub hedges_won: SharedCounter,
+    /// Times that an endpoint asked for rest (`Retry-After`).
+    pub rests: SharedCounter,
+    /// Requests that had to wait for room.
+    pub queued: SharedCounter,
+    /// Requests that wait for room now.
+    pub waiting: AtomicI64,
+    /// Retries that the budget would allow now.
+    pub budget: AtomicU64,
+    /// Requests that may be in flight; 0 is no limit.
+    pub limit: AtomicU64,
 }
 
 /// One worker's part of an upstream.
 #[derive(Debug)]
 pub(super) struct UpstreamShard {
+    pub(super) requests: Counter,
     pub(super) attempts: Outcomes,
     pub(super) connect: Histogram,
     pub(super) first_byte: Histogram,
@@ -26,8 +63,35 @@ impl UpstreamMetrics {
     pub(super) fn new(name: &str, workers: usize) -> Self {
         Self {
             name: name.to_owned(),
+            workers,
             shards: Shards::new(workers),
+            endpoints: Mutex::default(),
+            healing: Healing::default(),
         }
+    }
+
+    /// The metrics of a new endpoint.
+    pub fn endpoint(&self, label: &str) -> Arc<EndpointMetrics> {
+        let metrics = Arc::new(EndpointMetrics::new(label, self.workers));
+        let mut endpoints = self
+            .endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        endpoints.retain(|known| known.strong_count() > 0);
+        endpoints.push(Arc::downgrade(&metrics));
+        metrics
+    }
+
+    /// Counts a request or stream, before it is given to any endpoint.
+    pub fn requested(&self, worker: usize) {
+        if let Some(shard) = self.shards.own(worker) {
+            shard.requests.inc();
+        }
+    }
+
+    /// Requests and streams so far.
+    pub fn requests(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.requests.get()).sum()
     }
 
     /// Counts a request or connection that was given to an endpoint; `None` means that it went well.
@@ -59,11 +123,31 @@ impl UpstreamMetrics {
     pub(super) fn shards(&self) -> impl Iterator<Item = &UpstreamShard> {
         self.shards.iter()
     }
+
+    /// The endpoints that there are, by label. One that was replaced by another of the same label counts as
+    /// one with it.
+    pub(super) fn endpoints(&self) -> Vec<Arc<EndpointMetrics>> {
+        let endpoints = self
+            .endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut live: Vec<_> = endpoints.iter().filter_map(Weak::upgrade).collect();
+        live.sort_by(|a, b| a.label().cmp(b.label()));
+        live
+    }
+}
+
+impl Healing {
+    /// What waits now; 0 while the counts are being changed.
+    pub(super) fn waiting(&self) -> i64 {
+        self.waiting.load(Relaxed)
+    }
 }
 
 impl Default for UpstreamShard {
     fn default() -> Self {
         Self {
+            requests: Counter::default(),
             attempts: Outcomes::default(),
             connect: Histogram::new(&LATENCY),
             first_byte: Histogram::new(&LATENCY),

@@ -1,0 +1,70 @@
+//! The keeper: watches over the endpoints of every upstream, away from the requests' path.
+//!
+//! One task per upstream hears of everything that can change who may be picked: what discovery finds, what
+//! probes say, what became of requests, and what somebody asks for. It alone decides how each endpoint is,
+//! and publishes a new roster when that has changed; workers only count, and call for attention.
+
+mod ward;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::side::Side;
+use crate::upstream::Upstream;
+use ward::Ward;
+
+/// Commands that wait to be carried out, at most.
+const COMMANDS: usize = 16;
+
+/// Watches over all upstreams until it is dropped.
+#[derive(Debug)]
+pub struct Keeper {
+    commands: Commands,
+    _side: Side,
+}
+
+/// Where commands for an upstream go, by its name.
+pub type Commands = BTreeMap<String, mpsc::Sender<Command>>;
+
+/// What somebody wants of an endpoint.
+#[derive(Debug)]
+pub struct Command {
+    /// The endpoint's label.
+    pub endpoint: String,
+    /// True if it should get no new requests, false if it should again.
+    pub drain: bool,
+    /// Told how many endpoints have that label.
+    pub done: oneshot::Sender<usize>,
+}
+
+impl Keeper {
+    /// Starts to watch over these. Fails if the system gives no thread or no event queue.
+    pub fn start(upstreams: &[Arc<Upstream>]) -> io::Result<Self> {
+        let mut commands = Commands::new();
+        let side = Side::start("umay-keeper", || {
+            let mut wards = JoinSet::new();
+            for upstream in upstreams {
+                let (tell, told) = mpsc::channel(COMMANDS);
+                commands.insert(upstream.name.clone(), tell);
+                wards.spawn(Ward::new(upstream, told).run());
+            }
+            Ok(async move {
+                while wards.join_next().await.is_some() {}
+                std::future::pending().await
+            })
+        })?;
+        Ok(Self {
+            commands,
+            _side: side,
+        })
+    }
+
+    /// Where commands go.
+    pub fn commands(&self) -> &Commands {
+        &self.commands
+    }
+}

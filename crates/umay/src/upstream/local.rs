@@ -1,0 +1,73 @@
+//! One worker's part of an endpoint: its connections to it, and what it has learned of it.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use umay_core::model::UpstreamLimits;
+
+use super::Endpoint;
+use super::multiplex::Multiplexes;
+use super::pool::Pool;
+use crate::worker::Worker;
+
+/// One worker's part of an endpoint.
+pub struct Local {
+    /// The endpoint.
+    pub endpoint: Arc<Endpoint>,
+    pub(super) pool: RefCell<Pool>,
+    /// The same for HTTP/2.
+    pub(super) multiplexes: Multiplexes,
+    /// It is no longer one of the upstream's: what is open may go on, and nothing is kept for later.
+    pub(super) left: Cell<bool>,
+}
+
+impl std::fmt::Debug for Local {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Local({})", self.endpoint.label)
+    }
+}
+
+impl Local {
+    /// A part that keeps up to `cap` idle connections.
+    pub(super) fn new(endpoint: Arc<Endpoint>, cap: usize) -> Self {
+        Self {
+            endpoint,
+            pool: RefCell::new(Pool::new(cap)),
+            multiplexes: Multiplexes::default(),
+            left: Cell::new(false),
+        }
+    }
+
+    /// The endpoint has left: idle connections are closed, and others when they are idle.
+    pub(super) fn leave(&self) {
+        self.left.set(true);
+        self.pool.borrow_mut().clear();
+    }
+
+    /// Closes what is too old or was closed by the endpoint, and, if their room is `wanted`, all that is idle.
+    pub(super) fn sweep(&self, worker: &Worker, wanted: bool) {
+        if wanted {
+            // Another worker has use for the room that they take.
+            self.pool.borrow_mut().clear();
+        }
+        self.pool.borrow_mut().sweep(&worker.timers);
+        self.multiplexes.sweep(worker, self.left.get());
+    }
+
+    /// True if there is neither a connection to use nor room for a new one.
+    pub(super) fn is_full(&self, limits: &UpstreamLimits, streams: u32) -> bool {
+        let requests = limits.endpoint_requests;
+        if requests.is_some_and(|cap| self.endpoint.is_full(cap)) {
+            return true;
+        }
+        let connections = limits.endpoint_connections;
+        connections.is_some_and(|cap| self.endpoint.is_cramped(cap))
+            && self.pool.borrow().is_empty()
+            && !self.multiplexes.has_room(streams)
+    }
+
+    /// True if no connection is kept.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pool.borrow().is_empty() && self.multiplexes.is_empty()
+    }
+}

@@ -1,0 +1,205 @@
+//! An upstream as the whole process shares it: its endpoints as they are now, and who of them may be
+//! picked.
+//!
+//! What changes is put into a new [`Roster`] and published whole, so a worker that picks looks at one
+//! number to know that nothing has changed. Only the upstream's keeper publishes.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use umay_core::balance::{Balancer, Candidate, Load};
+use umay_core::budget::Budget;
+use umay_core::model::{self, Scheme, Source};
+use umay_core::roster::{self, Standing};
+
+use super::Endpoint;
+use super::room::Room;
+use crate::conn::START;
+use crate::telemetry::metrics::UpstreamMetrics;
+use crate::tls::{ClientTls, TlsProblem};
+
+/// A named group of endpoints.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name.
+    pub name: String,
+    /// What is configured of it.
+    pub model: model::Upstream,
+    /// Its metrics.
+    pub metrics: Arc<UpstreamMetrics>,
+    /// Umay's own zone.
+    zone: Option<String>,
+    pub(super) tls: Option<ClientTls>,
+    roster: ArcSwap<Roster>,
+    generation: AtomicU64,
+    /// Something has happened that the keeper should look at now.
+    pub(crate) attention: Notify,
+    /// There are new endpoints, for those who found none.
+    pub(super) published: Notify,
+    /// How much room there is for requests.
+    pub(super) room: Room,
+    /// How many retries it may bear. Looked at only when an attempt has failed.
+    budget: Mutex<Budget>,
+}
+
+/// The endpoints of an upstream at one time.
+pub struct Roster {
+    /// All of them.
+    pub members: Vec<Member>,
+    /// For requests in HTTP.
+    pub(super) requests: Picks,
+    /// For raw streams.
+    pub(super) streams: Picks,
+    /// False until discovery has found out who they are.
+    pub known: bool,
+    /// Why discovery has no newer answer; empty if it has.
+    pub problem: String,
+}
+
+/// An endpoint and how it is now.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Who it is.
+    pub endpoint: Arc<Endpoint>,
+    /// Its weight, group and zone, which may change while it lives.
+    pub terms: model::Endpoint,
+    /// How it is.
+    pub standing: Standing,
+}
+
+/// Those that may be picked for a kind of load, and what picks them.
+pub(super) struct Picks {
+    pub(super) endpoints: Vec<Arc<Endpoint>>,
+    pub(super) balancer: Box<dyn Balancer>,
+}
+
+impl Upstream {
+    /// Prepares an upstream. Reads the files that its TLS needs.
+    pub fn build(
+        model: &model::Upstream,
+        zone: Option<&str>,
+        metrics: Arc<UpstreamMetrics>,
+    ) -> Result<Arc<Self>, Vec<TlsProblem>> {
+        let wants_tls = model.schemes().any(Scheme::is_tls);
+        let tls = wants_tls.then(|| ClientTls::load(&model.tls)).transpose()?;
+        let members = model.endpoints.iter().map(|terms| {
+            let ip = terms.host.parse::<IpAddr>().ok();
+            let addresses = ip.map(|ip| SocketAddr::new(ip, terms.port));
+            let addresses = addresses.into_iter().collect();
+            Member {
+                endpoint: Arc::new(Endpoint::new(terms.clone(), addresses, &metrics)),
+                terms: terms.clone(),
+                standing: Standing::Well,
+            }
+        });
+        let roster = Roster::new(model, zone, members.collect());
+        Ok(Arc::new(Self {
+            name: model.name.clone(),
+            model: model.clone(),
+            metrics,
+            zone: zone.map(str::to_owned),
+            tls,
+            roster: ArcSwap::from_pointee(roster),
+            generation: AtomicU64::new(1),
+            attention: Notify::new(),
+            published: Notify::new(),
+            room: Room::new(&model.limits),
+            budget: Mutex::new(Budget::new(&model.retry)),
+        }))
+    }
+
+    /// The endpoints as they are now.
+    pub fn roster(&self) -> Arc<Roster> {
+        self.roster.load_full()
+    }
+
+    /// Goes up with each new roster.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Milliseconds since [`START`]: the clock of all that is told of its endpoints.
+    pub fn now(&self) -> u64 {
+        u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// True if it makes a difference what the key of a request is.
+    pub fn wants_key(&self) -> bool {
+        self.model.balance.wants_key()
+    }
+
+    /// True if it connects to wherever the client was headed.
+    pub fn is_original_destination(&self) -> bool {
+        let discovery = self.model.discovery.as_ref();
+        discovery.is_some_and(|discovery| discovery.source == Source::OriginalDestination)
+    }
+
+    /// True if one more retry is within the budget, which is thereby used.
+    pub(super) fn withdraw(&self) -> bool {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = budget.withdraw(self.metrics.requests(), self.now());
+        let left = budget.balance();
+        self.metrics
+            .healing
+            .budget
+            .store(left as u64, Ordering::Relaxed);
+        may
+    }
+
+    /// A new endpoint of this upstream.
+    pub(super) fn endpoint(&self, address: model::Endpoint, at: Vec<SocketAddr>) -> Arc<Endpoint> {
+        Arc::new(Endpoint::new(address, at, &self.metrics))
+    }
+
+    /// Makes these the endpoints from now on.
+    pub(crate) fn publish(&self, members: Vec<Member>, known: bool, problem: String) {
+        let mut roster = Roster::new(&self.model, self.zone.as_deref(), members);
+        (roster.known, roster.problem) = (known, problem);
+        self.roster.store(Arc::new(roster));
+        self.generation.fetch_add(1, Ordering::Release);
+        self.published.notify_waiters();
+    }
+}
+
+impl Roster {
+    fn new(model: &model::Upstream, zone: Option<&str>, members: Vec<Member>) -> Self {
+        let picks = |load, serves: fn(Scheme) -> bool| {
+            let serving = members.iter().filter(|m| serves(m.terms.scheme));
+            let serving: Vec<&Member> = serving.collect();
+            let seen = serving.iter().map(|member| roster::Member {
+                weight: member.terms.weight,
+                priority: member.terms.priority,
+                zone: member.terms.zone.as_deref(),
+                standing: member.standing,
+            });
+            let usable = roster::usable(&seen.collect::<Vec<_>>(), model.panic, zone);
+            let usable = usable.into_iter().filter_map(|index| serving.get(index));
+            let usable: Vec<&&Member> = usable.collect();
+            let candidates = usable.iter().map(|member| Candidate {
+                id: member.endpoint.id,
+                weight: member.terms.weight,
+            });
+            Picks {
+                balancer: model.balance.build(&candidates.collect::<Vec<_>>(), load),
+                endpoints: usable.iter().map(|m| Arc::clone(&m.endpoint)).collect(),
+            }
+        };
+        Self {
+            requests: picks(Load::Requests, Scheme::serves_http),
+            streams: picks(Load::Streams, Scheme::serves_tcp),
+            members,
+            known: true,
+            problem: String::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Roster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.members).finish()
+    }
+}

@@ -1,0 +1,132 @@
+//! A roster as one worker sees it: with its own part of each endpoint.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use umay_core::balance::Field;
+
+use super::shared::Picks;
+use super::{Attempts, Cargo, Endpoint, Local, Roster, Share, Upstream};
+use crate::worker::Worker;
+
+/// A roster as a worker sees it, with its own part of each endpoint.
+pub(super) struct View {
+    /// The roster's generation; 0 is none.
+    pub(super) generation: u64,
+    roster: Arc<Roster>,
+    /// In the order of the roster's picks.
+    requests: Vec<Rc<Local>>,
+    streams: Vec<Rc<Local>>,
+    all: Vec<Rc<Local>>,
+    /// Endpoints that have left, while a connection to them is open.
+    leaving: Vec<Rc<Local>>,
+    /// Endpoints that were made for where a client was headed.
+    pub(super) originals: HashMap<SocketAddr, Rc<Local>>,
+}
+
+impl View {
+    pub(super) fn new(roster: Arc<Roster>) -> Self {
+        Self {
+            generation: 0,
+            roster,
+            requests: Vec::new(),
+            streams: Vec::new(),
+            all: Vec::new(),
+            leaving: Vec::new(),
+            originals: HashMap::new(),
+        }
+    }
+
+    /// Takes over a new roster. Connections to endpoints that stay are kept.
+    pub(super) fn follow(&mut self, upstream: &Upstream, cap: usize) {
+        // First the number: a roster that comes between is seen again the next time.
+        self.generation = upstream.generation();
+        self.roster = upstream.roster();
+        let old = std::mem::take(&mut self.all).into_iter();
+        let mut old: HashMap<_, _> = old
+            .map(|local| (Arc::as_ptr(&local.endpoint), local))
+            .collect();
+        let mut known = HashMap::new();
+        for member in &self.roster.members {
+            let endpoint = &member.endpoint;
+            let local = old.remove(&Arc::as_ptr(endpoint));
+            let local = local.unwrap_or_else(|| Rc::new(Local::new(Arc::clone(endpoint), cap)));
+            known.insert(Arc::as_ptr(endpoint), Rc::clone(&local));
+            self.all.push(local);
+        }
+        for local in old.into_values() {
+            local.leave();
+            self.leaving.push(local);
+        }
+        let locals = |endpoints: &[Arc<Endpoint>]| {
+            let known = endpoints
+                .iter()
+                .map(|endpoint| known.get(&Arc::as_ptr(endpoint)));
+            known.flatten().cloned().collect()
+        };
+        self.requests = locals(&self.roster.requests.endpoints);
+        self.streams = locals(&self.roster.streams.endpoints);
+    }
+
+    /// Those that may be picked for this cargo.
+    pub(super) fn picks(&self, cargo: Cargo) -> (&[Rc<Local>], &Picks) {
+        match cargo {
+            Cargo::Bytes => (&self.streams, &self.roster.streams),
+            Cargo::Request { .. } => (&self.requests, &self.roster.requests),
+        }
+    }
+
+    pub(super) fn sweep(&mut self, worker: &Worker, wanted: bool) {
+        let originals = self.originals.values();
+        for local in self.all.iter().chain(&self.leaving).chain(originals) {
+            local.sweep(worker, wanted);
+        }
+        let in_use = |local: &Rc<Local>| Rc::strong_count(local) > 1 || !local.is_empty();
+        self.leaving.retain(in_use);
+        self.originals.retain(|_, local| in_use(local));
+    }
+}
+
+/// The endpoints as a balancer sees them.
+pub(super) struct Now<'a> {
+    pub(super) share: &'a Share,
+    pub(super) locals: &'a [Rc<Local>],
+    pub(super) attempts: &'a Attempts,
+}
+
+impl Now<'_> {
+    fn of<T>(&self, index: usize, otherwise: T, ask: impl FnOnce(&Rc<Local>) -> T) -> T {
+        self.locals.get(index).map_or(otherwise, ask)
+    }
+}
+
+impl Field for Now<'_> {
+    fn is_out(&self, index: usize) -> bool {
+        self.of(index, true, |local| {
+            let full = self.share.upstream.room.capped && self.share.is_full(local);
+            full || self.attempts.excludes(local)
+        })
+    }
+
+    fn in_flight(&self, index: usize) -> u64 {
+        self.of(index, 0, |local| local.endpoint.in_flight())
+    }
+
+    fn latency(&self, index: usize) -> f64 {
+        let now = self.share.worker.timers.now();
+        self.of(index, 0.0, |local| local.endpoint.latency(now))
+    }
+
+    fn ramp(&self, index: usize) -> f64 {
+        let upstream = &self.share.upstream;
+        if upstream.model.slow_start.is_zero() {
+            return 1.0;
+        }
+        let now = self.share.worker.timers.now();
+        self.of(index, 1.0, |local| {
+            local.endpoint.ramp(upstream.model.slow_start, now)
+        })
+    }
+}
