@@ -126,7 +126,7 @@ reasons! {
     UpstreamRefusedStream = "upstream_refused_stream", Upstream, 503, "connection_limit_reached", "The endpoint did not take the stream, here and wherever else it was tried.";
     UpstreamUnavailable = "upstream_unavailable", Upstream, 503, "destination_unavailable", "The endpoint answered that it cannot, and so did, or failed, those that were tried after it.";
     UpstreamNoExtendedConnect = "upstream_no_extended_connect", Upstream, 502, "http_upgrade_failed", "The endpoint takes no WebSockets over HTTP/2.";
-    DeadlineExceeded = "deadline_exceeded", Upstream, 504, "http_response_timeout", "The deadline that the client set for the call has passed.";
+    DeadlineExceeded = "deadline_exceeded", Upstream, 504, "http_response_timeout", "The deadline that the client set for the call, or `timeouts.total`, has passed.";
     UpstreamMalformed = "upstream_malformed", Upstream, 502, "http_protocol_error", "The endpoint's answer breaks the HTTP grammar or could be read in two ways.";
     UpstreamHeadTooLarge = "upstream_head_too_large", Upstream, 502, "http_response_header_section_size", "The endpoint's response head is too large.";
     UpstreamTimeout = "upstream_timeout", Upstream, 504, "http_response_timeout", "The endpoint did not begin to answer in time.";
@@ -135,9 +135,11 @@ reasons! {
     UpstreamBodyMalformed = "upstream_body_malformed", Upstream, 502, "http_response_transfer_coding", "The framing of the endpoint's response body is broken.";
     // Umay itself.
     Draining = "draining", Internal, 503, "proxy_internal_response", "Umay is shutting down.";
-    QueueFull = "queue_full", Internal, 503, "connection_limit_reached", "All endpoints are at their limits, and so is the queue.";
-    QueueTimeout = "queue_timeout", Internal, 503, "connection_limit_reached", "All endpoints were at their limits for as long as a request may wait.";
     Overloaded = "overloaded", Internal, 503, "proxy_internal_response", "Umay is at one of its limits.";
+    QueueFull = "queue_full", Internal, 503, "connection_limit_reached", "All endpoints are at their limits, and the queue is full.";
+    QueueTimeout = "queue_timeout", Internal, 503, "connection_limit_reached", "All endpoints are at their limits, and none had room in time.";
+    LoopDetected = "loop_detected", Internal, 508, "proxy_loop_detected", "The connection's original destination is Umay itself.";
+    OriginalDestinationUnknown = "original_destination_unknown", Internal, 502, "destination_not_found", "Where the client was headed is not known.";
     Internal = "internal", Internal, 500, "proxy_internal_error", "Umay failed in a way that it should not; please report it.";
 }
 

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::problem::{Place, Problem, Severity};
 use super::section::Reader;
-use crate::model::{
-    Action, Filter, Listener, Match, Model, Name, Protocol, Route, Scheme, Upstream, UpstreamTls,
-};
+use crate::model::{Action, Filter, Listener, Match, Model, Name, Protocol, Route, Scheme};
 use crate::route::{Table, only_insecure};
+
+mod upstreams;
 
 /// Checks what can be said only of the whole.
 pub(super) fn check(reader: &mut Reader, model: &Model) {
@@ -19,11 +19,10 @@ pub(super) fn check(reader: &mut Reader, model: &Model) {
         check_stream(reader, model, route);
         check_listeners(reader, model, route);
     }
-    for upstream in model.upstreams.values() {
-        check_upstream(reader, upstream);
-    }
     // What could not be read is missing in the model, and would be missed.
     let fine = |problem: &Problem| problem.severity == Severity::Warning;
+    let whole = reader.problems.iter().all(fine);
+    upstreams::check(reader, model, whole);
     if reader.problems.iter().all(fine) {
         check_use(reader, model);
         check_shadows(reader, model);
@@ -171,20 +170,6 @@ fn check_listeners(reader: &mut Reader, model: &Model, route: &Route) {
     if route.filters.iter().any(hsts) && !secure {
         let message = format!("`hsts` of route `{name}` has no effect: no listener of it has TLS");
         reader.warn(&place, message, "add cert and key to its listener");
-    }
-}
-
-fn check_upstream(reader: &mut Reader, upstream: &Upstream) {
-    let name = &upstream.name;
-    let Some(place) = reader.places.upstreams.get(name).cloned() else {
-        return;
-    };
-    let has_tls = upstream.schemes().any(Scheme::is_tls);
-    if upstream.tls != UpstreamTls::default() && !upstream.endpoints.is_empty() && !has_tls {
-        let message = format!(
-            "upstream `{name}` says how to speak TLS, but all its endpoints are in plaintext"
-        );
-        reader.error_at(&place, message, "write them as https://, h2:// or tls://");
     }
 }
 

@@ -2,19 +2,43 @@
 
 use std::fmt::Write;
 
+use crate::model::Balance;
+
 /// A key.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
     /// Its path. `listener` and `route` are lists of tables; `NAME` stands for a name of one's own.
+    /// What begins with `to.` is of an endpoint that is written as a table.
     pub path: &'static str,
     /// What kind of value it takes.
     pub kind: &'static str,
-    /// What holds without it.
-    pub default: &'static str,
-    /// What it does.
-    pub what: &'static str,
+    /// May have a variable, see [`told`].
+    default: &'static str,
+    /// May have a variable.
+    what: &'static str,
     /// Values to copy.
     pub example: &'static str,
+}
+
+impl Key {
+    /// What holds without it.
+    pub fn default(&self) -> String {
+        told(self.default)
+    }
+
+    /// What it does.
+    pub fn what(&self) -> String {
+        told(self.what)
+    }
+}
+
+/// Fills in what other rooms know: `{balance}` is the kind of balance that is taken without being
+/// told, `{balances}` are all kinds with what they do.
+fn told(text: &str) -> String {
+    let kind = |balance: Balance| format!("`{}` ({})", balance.as_str(), balance.what());
+    let kinds: Vec<_> = Balance::all().map(kind).collect();
+    text.replace("{balances}", &kinds.join(", "))
+        .replace("{balance}", Balance::default().as_str())
 }
 
 macro_rules! keys {
@@ -35,10 +59,16 @@ keys! {
     "cert": "file or list", "none", "\"cert.pem\"", "Certificate chain (PEM, leaf first) for TLS on `listen`. Which one a client gets follows from the names inside.";
     "key": "file or list", "none", "\"key.pem\"", "The keys of `cert`, in the same order (PKCS#8, PKCS#1 or SEC1; may be the same file).";
     "certs": "list", "none", "[\"/etc/umay/certs\"]", "More certificates: directories with pairs in them, or tables with `cert` and `key`.";
-    "to": "endpoints or upstream", "none", "[\"127.0.0.1:3000\", \"127.0.0.1:3001\"]", "Where everything goes that no route takes. The shortest way to write a route; its name is `default`. An endpoint is `host:port` (spoken to in the protocol that was detected), or `http://`, `https://` (HTTP/1.1, or HTTP/2 if the endpoint prefers it), `h2c://`, `h2://`, `tcp://` or `tls://`.";
-    "balance": "word", "\"random_of_two\"", "\"least_connections\"", "How an endpoint of `to` is picked: `round_robin`, `least_connections`, `random_of_two` (the less busy of two chosen at random).";
+    "to": "endpoints or upstream", "none", "[\"127.0.0.1:3000\", \"127.0.0.1:3001\"]", "Where everything goes that no route takes. The shortest way to write a route; its name is `default`. An endpoint is `host:port` (spoken to in the protocol that was detected), or `http://`, `https://` (HTTP/1.1, or HTTP/2 if the endpoint prefers it), `h2c://`, `h2://`, `tcp://` or `tls://`; more can be told of it in a table. `\"original-destination\"` is where the client was headed before the connection was redirected or caught.";
+    "balance": "word", "\"{balance}\"", "\"least_connections\"", "How an endpoint of `to` is picked: {balances}.";
     "workers": "number", "one per core", "2", "Worker threads.";
+    "zone": "text", "none", "\"eu-1a\"", "Where Umay itself stands. Endpoints of the same `zone` are preferred.";
+    "to.to": "endpoint", "required", "\"http://10.0.0.1:3000\"", "The endpoint, as it would be written without a table.";
+    "to.weight": "number", "1", "3", "Its share beside the others': up to 1000; with 0 it gets no new requests.";
+    "to.priority": "number", "0", "1", "Its group, up to 15: endpoints of a higher number get requests only if none of a lower one is usable.";
+    "to.zone": "text", "none", "\"eu-1a\"", "Where it stands; see `zone` at the top.";
     "admin.bind": "address or \"off\"", "\"127.0.0.1:9901\"", "\"off\"", "Where `/metrics`, `/livez`, `/readyz`, `/status` and a page for people are served.";
+    "admin.socket": "file or \"off\"", "\"off\"", "\"/run/umay/admin.sock\"", "Unix socket for what changes state; at most 107 bytes long. Who may connect to it is decided by its directory.";
     "log.access": "\"stdout\", \"off\" or file", "\"stdout\"", "\"/var/log/umay/access.log\"", "Where the access log goes: one JSON object per line. SIGUSR1 opens the file anew.";
     "log.level": "filter", "\"info\"", "\"info,umay=debug\"", "What of the event log goes to standard error.";
     "timeouts.handshake": "duration", "\"10s\"", "\"5s\"", "A TLS handshake with a client, whole.";
@@ -48,6 +78,7 @@ keys! {
     "timeouts.keep_alive": "duration", "\"75s\"", "\"20s\"", "An idle client connection, until the first byte of a request.";
     "timeouts.connect": "duration", "\"3s\"", "\"1s\"", "The connect to an endpoint, and again the TLS handshake with it.";
     "timeouts.first_byte": "duration", "\"60s\"", "\"5m\"", "From the request sent to the first byte of the answer.";
+    "timeouts.total": "duration", "none", "\"5m\"", "A whole request, from its head to the last byte of its answer, however much it moves.";
     "timeouts.tunnel": "duration", "\"1h\"", "\"10m\"", "A raw stream or WebSocket without a byte either way.";
     "timeouts.drain": "duration", "\"30s\"", "\"5m\"", "How long what is open may go on after SIGTERM.";
     "timeouts.drain_delay": "duration", "\"0s\"", "\"5s\"", "How long connections are still accepted after SIGTERM, while `/readyz` says no.";
@@ -69,6 +100,11 @@ keys! {
     "http2.max_resets": "number", "200", "1000", "Streams that a client may reset in ten seconds (rapid reset), and, counted apart, make Umay reset.";
     "http2.max_pings": "number", "100", "1000", "PING frames that a client may send in ten seconds, besides one per frame of payload.";
     "http2.max_continuations": "number", "8", "16", "CONTINUATION frames of one header block.";
+    "dns.servers": "list", "the system's", "[\"10.0.0.53\", \"[2001:db8::53]:5353\"]", "Servers to ask for names, by address; the port is 53 unless said.";
+    "dns.min_ttl": "duration", "\"1s\"", "\"5s\"", "A name is not asked for more often than this, whatever its TTL.";
+    "dns.max_ttl": "duration", "\"30s\"", "\"5m\"", "A name is asked for as often as this, whatever its TTL.";
+    "dns.timeout": "duration", "\"2s\"", "\"500ms\"", "How long one question may take.";
+    "dns.grace": "duration", "\"10m\"", "\"1h\"", "How long the last good answer is used while there is none.";
     "listener.name": "text", "its address", "\"public\"", "Its name, for routes, logs and metrics.";
     "listener.listen": "address", "required", "\"0.0.0.0:443\"", "Where it listens.";
     "listener.cert": "file or list", "none", "\"cert.pem\"", "As `cert` above, for this listener.";
@@ -96,8 +132,8 @@ keys! {
     "route.client_cert.san": "text", "none", "\"spiffe://example/agent\"", "Subject alternative name that it must have.";
     "route.client_cert.sha256": "text", "none", "\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"", "SHA-256 of it, in hexadecimal; colons are passed over.";
     "route.passthrough": "true or false", "false", "true", "Deliver TLS unopened, by `sni`.";
-    "route.to": "endpoints or upstream", "one of three", "\"app\"", "Where it goes: an upstream by name, or endpoints.";
-    "route.balance": "word", "\"random_of_two\"", "\"round_robin\"", "As `balance` above, for endpoints that are written in the route.";
+    "route.to": "endpoints or upstream", "one of three", "\"app\"", "Where it goes: an upstream by name, endpoints, or `\"original-destination\"`; as `to` above.";
+    "route.balance": "word", "\"{balance}\"", "\"round_robin\"", "As `balance` above, for endpoints that are written in the route.";
     "route.redirect": "\"https\" or table", "one of three", "\"https\"", "Sends the client elsewhere; `\"https\"` is 308 to the same place over TLS, and takes no request that came over TLS. What the table does not give stays.";
     "route.redirect.scheme": "word", "the request's", "\"https\"", "`http` or `https`.";
     "route.redirect.host": "host", "the request's", "\"www.example.com\"", "Host, without port.";
@@ -121,8 +157,64 @@ keys! {
     "route.hsts": "true or text", "false", "\"max-age=31536000; includeSubDomains\"", "Adds `Strict-Transport-Security` to answers over TLS; `true` means a year.";
     "route.allow_connect": "true or false", "false", "true", "Lets CONNECT through to the endpoint.";
     "route.max_body": "size", "`limits.body`", "\"1GiB\"", "Bytes of a request's body on this route.";
-    "upstream.NAME.to": "endpoints", "required", "[\"https://10.0.0.1\", \"https://10.0.0.2:8443\"]", "Its endpoints.";
-    "upstream.NAME.balance": "word", "\"random_of_two\"", "\"round_robin\"", "As `balance` above.";
+    "upstream.NAME.to": "endpoints", "required without `discover`", "[\"https://10.0.0.1\", \"https://10.0.0.2:8443\"]", "Its endpoints, or `\"original-destination\"`; as `to` above.";
+    "upstream.NAME.balance": "word", "\"{balance}\"", "\"round_robin\"", "As `balance` above.";
+    "upstream.NAME.hash_by": "text", "\"client_ip\"", "\"header:x-tenant\"", "What `consistent_hash` makes its key of: `client_ip`, `path` (without the query), `sni`, `header:NAME` or `cookie:NAME`. Requests that do not have it are spread by chance.";
+    "upstream.NAME.sticky": "text or table", "none", "\"umay\"", "Keeps each client at one endpoint by a cookie of this name, while that endpoint is usable.";
+    "upstream.NAME.slow_start": "duration", "\"0s\"", "\"30s\"", "How long the share of a new or recovered endpoint grows until it is whole.";
+    "upstream.NAME.panic": "number", "0", "50", "With fewer usable endpoints than this many hundredths, all are used: better an ill endpoint than an overrun one. 0: only when none is left.";
+    "upstream.NAME.outlier": "\"off\" or table", "the table's", "\"off\"", "Ejects endpoints for what they did to requests.";
+    "upstream.NAME.retry": "\"off\" or table", "the table's", "\"off\"", "Tries elsewhere what failed, if that is safe: no byte of an answer has come, and the method is idempotent or nothing was sent.";
+    "upstream.NAME.sticky.cookie": "text", "required", "\"umay\"", "The name of the cookie.";
+    "upstream.NAME.sticky.max_age": "duration", "until the browser closes", "\"1h\"", "How long clients keep it, in whole seconds.";
+    "upstream.NAME.discover.srv": "text", "one of four", "\"_http._tcp.app.internal\"", "SRV records (RFC 2782) of this name: host, port, priority and weight.";
+    "upstream.NAME.discover.file": "file", "one of four", "\"endpoints.toml\"", "A file that is watched, and may come later: JSON if it ends with `.json`, else TOML, with a list `endpoints` of what `to` takes.";
+    "upstream.NAME.discover.consul": "text", "one of four", "\"web\"", "The healthy instances of this service in Consul.";
+    "upstream.NAME.discover.etcd": "text", "one of four", "\"/services/web/\"", "The keys below this prefix in etcd, each with an endpoint as its value.";
+    "upstream.NAME.discover.scheme": "word", "none", "\"http\"", "How endpoints are spoken to if the source does not say: `http`, `https`, `h2c`, `h2`, `tcp` or `tls`. Without it: in the protocol that was detected.";
+    "upstream.NAME.discover.agents": "list", "\"http://127.0.0.1:8500\"", "[\"https://consul.internal:8501\"]", "Agents of Consul, asked in turn.";
+    "upstream.NAME.discover.tag": "text", "any", "\"v2\"", "Only instances with this tag in Consul.";
+    "upstream.NAME.discover.datacenter": "text", "the agent's", "\"eu-1\"", "The data centre in Consul.";
+    "upstream.NAME.discover.token_file": "file", "none", "\"consul.token\"", "The ACL token for Consul.";
+    "upstream.NAME.discover.members": "list", "\"http://127.0.0.1:2379\"", "[\"https://10.0.0.1:2379\", \"https://10.0.0.2:2379\"]", "Members of etcd, asked in turn.";
+    "upstream.NAME.discover.user": "text", "none", "\"umay\"", "The user at etcd.";
+    "upstream.NAME.discover.password_file": "file", "none", "\"etcd.password\"", "Their password.";
+    "upstream.NAME.discover.tls.ca": "file", "the system's", "\"registry-ca.pem\"", "Authorities (PEM) that the registry is verified against.";
+    "upstream.NAME.discover.tls.crl": "file", "none", "\"registry.crl\"", "Revocation lists (PEM).";
+    "upstream.NAME.discover.tls.sni": "text", "the registry's host", "\"consul.internal\"", "The name to ask for and to verify.";
+    "upstream.NAME.discover.tls.cert": "file", "none", "\"umay.pem\"", "Certificate to show to the registry.";
+    "upstream.NAME.discover.tls.key": "file", "none", "\"umay.key\"", "Its key.";
+    "upstream.NAME.discover.tls.dangerous_accept_any_certificate": "true or false", "false", "true", "Encrypts but does not verify: anybody on the way can send your requests anywhere.";
+    "upstream.NAME.probe.kind": "word", "`http` if all endpoints speak HTTP by their scheme or one of its keys is here, else `tcp`", "\"grpc\"", "What is asked: `tcp` (a connection can be opened), `tls` (and the certificate verified), `http` (a path gets a good status), `grpc` (the health service says SERVING).";
+    "upstream.NAME.probe.path": "path", "\"/\"", "\"/healthz\"", "Path to GET; may have a query. For `http`.";
+    "upstream.NAME.probe.host": "text", "the endpoint's", "\"app.internal\"", "The Host to send. For `http`.";
+    "upstream.NAME.probe.expect": "status or list", "\"200-299\"", "[200, 204, \"300-399\"]", "Good statuses. For `http`.";
+    "upstream.NAME.probe.service": "text", "empty: all of it", "\"shop.Orders\"", "The service whose health is asked for. For `grpc`.";
+    "upstream.NAME.probe.port": "number", "the endpoint's", "8081", "Port to ask at.";
+    "upstream.NAME.probe.interval": "duration", "\"5s\"", "\"10s\"", "Time between two probes of an endpoint, a fifth more or less.";
+    "upstream.NAME.probe.timeout": "duration", "\"2s\", or `interval` if that is shorter", "\"1s\"", "How long one may take.";
+    "upstream.NAME.probe.rise": "number", "2", "1", "So many good ones in a row make an endpoint well.";
+    "upstream.NAME.probe.fall": "number", "3", "2", "So many bad ones in a row make it ill.";
+    "upstream.NAME.outlier.consecutive": "number", "5", "3", "So many failures in a row eject an endpoint: no connection, a reset, 502, 503 or 504. 0 switches that off.";
+    "upstream.NAME.outlier.success_rate": "number", "50", "80", "Fewer successes than this many hundredths in a window eject it. 0 switches that off.";
+    "upstream.NAME.outlier.min_requests": "number", "20", "100", "Requests that a window must have for the rate to count.";
+    "upstream.NAME.outlier.window": "duration", "\"10s\"", "\"30s\"", "How long a window is.";
+    "upstream.NAME.outlier.base": "duration", "\"10s\"", "\"30s\"", "How long the first ejection lasts; each that follows soon, twice as long.";
+    "upstream.NAME.outlier.max": "duration", "\"300s\", or `base` if that is longer", "\"10m\"", "How long one lasts at most.";
+    "upstream.NAME.outlier.max_ejected": "number", "50", "30", "Hundredths of the endpoints that may be ejected at a time.";
+    "upstream.NAME.retry.attempts": "number", "3", "2", "Attempts in all, up to 10. 1 is the same as `retry = \"off\"`.";
+    "upstream.NAME.retry.statuses": "status or list", "[502, 503, 504]", "[502, 503]", "Answers that are as good as none. `[]`: no answer is.";
+    "upstream.NAME.retry.backoff": "duration", "\"25ms\"", "\"100ms\"", "The wait before the second retry, doubled for each that follows; by chance, up to that. The first does not wait.";
+    "upstream.NAME.retry.budget": "number", "20", "10", "Retries may be so many hundredths of the requests of the last ten seconds, so that they do not bury what is overrun.";
+    "upstream.NAME.retry.floor": "number", "10", "1", "So many retries per second are always allowed.";
+    "upstream.NAME.hedge.quantile": "number", "95", "99.5", "Asks a second endpoint, too, when an answer is later than this many hundredths of the requests had theirs, from 50 to 99.9; the first answer counts. `hedge = {}` is all defaults.";
+    "upstream.NAME.hedge.min_delay": "duration", "\"10ms\"", "\"50ms\"", "No answer is late before this.";
+    "upstream.NAME.limits.endpoint_connections": "number", "none", "100", "Connections to one endpoint, in use or not.";
+    "upstream.NAME.limits.endpoint_requests": "number", "none", "50", "Requests and streams in flight at one endpoint.";
+    "upstream.NAME.limits.requests": "number", "none", "1000", "Requests and streams in flight at all endpoints.";
+    "upstream.NAME.limits.queue": "number", "1024", "100", "Requests that may wait for room, by the whole process; needs a cap.";
+    "upstream.NAME.limits.queue_timeout": "duration", "\"3s\"", "\"500ms\"", "How long they wait.";
+    "upstream.NAME.limits.adaptive": "true or false", "false", "true", "Finds the cap on requests in flight out from how latency grows with them; `requests` is then the most that it can be.";
     "upstream.NAME.tls.ca": "file", "the system's", "\"internal-ca.pem\"", "Authorities (PEM) that `https://` and `tls://` endpoints are verified against, instead of the system's.";
     "upstream.NAME.tls.crl": "file", "none", "\"internal.crl\"", "Revocation lists (PEM).";
     "upstream.NAME.tls.sni": "text", "the endpoint's host", "\"app.internal\"", "The name to ask for and to verify.";
@@ -144,6 +236,7 @@ pub fn reference_markdown() -> String {
     for table in tables {
         let title = match table {
             "" => "At the top".to_owned(),
+            "to" => "`{ to = … }`: an endpoint as a table, in any `to`".to_owned(),
             "listener" | "route" => format!("`[[{table}]]`"),
             _ => format!("`[{table}]`"),
         };
@@ -159,8 +252,8 @@ pub fn reference_markdown() -> String {
                 out,
                 "| `{name}` | {}. {} | {} | `{}` |",
                 cell(key.kind),
-                cell(key.what),
-                cell(key.default),
+                cell(&key.what()),
+                cell(&key.default()),
                 cell(key.example),
             );
         }

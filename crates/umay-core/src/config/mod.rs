@@ -5,14 +5,20 @@
 //! an unknown key. A problem never ends the reading, so all of them are told at once.
 
 mod check;
+mod discover;
+mod endpoints;
 mod filters;
+mod healing;
 mod keys;
 mod listeners;
+mod picking;
+mod probe;
 mod problem;
 mod routes;
 mod scalar;
 mod section;
 mod settings;
+mod tls;
 mod tree;
 mod upstreams;
 
@@ -22,6 +28,7 @@ mod tests;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+pub use endpoints::{endpoint, endpoint_with};
 pub use keys::{KEYS, Key, reference_markdown};
 pub use problem::{Place, Problem, Severity, render, to_json};
 
@@ -96,11 +103,15 @@ fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
         let count = reader.number(node, 1, 1024)?;
         usize::try_from(count).ok()
     });
-    let admin = admin(reader, &mut top);
+    let (admin, admin_socket) = admin(reader, &mut top);
     let log = log(reader, &mut top);
     let timeouts = settings::timeouts(reader, &mut top);
     let limits = settings::limits(reader, &mut top);
     let http2 = settings::http2(reader, &mut top);
+    let dns = settings::dns(reader, &mut top);
+    let zone = top.take("zone");
+    reader.places.own_zone = zone.map(|node| node.place.clone());
+    let zone = zone.and_then(|node| reader.name(node));
     let listeners = listeners::read(reader, &mut top);
     let mut upstreams = upstreams::read(reader, &mut top);
     let routes = routes::read(reader, &mut top, &listeners, &mut upstreams);
@@ -108,12 +119,13 @@ fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
     let model = Model {
         workers,
         admin,
+        admin_socket,
         log,
         timeouts,
         limits,
         http2,
-        dns: crate::model::Dns::default(),
-        zone: None,
+        dns,
+        zone,
         listeners,
         routes,
         upstreams,
@@ -122,10 +134,13 @@ fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
     Some(model)
 }
 
-fn admin(reader: &mut Reader, top: &mut Section<'_>) -> Option<std::net::SocketAddr> {
+fn admin(
+    reader: &mut Reader,
+    top: &mut Section<'_>,
+) -> (Option<std::net::SocketAddr>, Option<PathBuf>) {
     let default = scalar::address("127.0.0.1:9901").ok();
     let Some(mut section) = top.section(reader, "admin") else {
-        return default;
+        return (default, None);
     };
     let bind = match section.take("bind") {
         None => default,
@@ -135,8 +150,31 @@ fn admin(reader: &mut Reader, top: &mut Section<'_>) -> Option<std::net::SocketA
             None => None,
         },
     };
+    let socket = section.take("socket").and_then(|node| socket(reader, node));
     section.finish(reader);
-    bind
+    (bind, socket)
+}
+
+/// Bytes that the path of a unix socket can have: `sun_path` of Linux, without its final zero.
+const SOCKET_PATH: usize = 107;
+
+fn socket(reader: &mut Reader, node: &tree::Node) -> Option<PathBuf> {
+    if reader.text(node)? == "off" {
+        return None;
+    }
+    let path = reader.path(node)?;
+    let length = path.as_os_str().len();
+    if length > SOCKET_PATH {
+        let message = format!(
+            "the path of this socket has {length} bytes, and no socket can have more than {SOCKET_PATH}"
+        );
+        reader.error(
+            node,
+            message,
+            "put it nearer to the root, as in \"/run/umay.sock\"",
+        );
+    }
+    Some(path)
 }
 
 fn log(reader: &mut Reader, top: &mut Section<'_>) -> Log {

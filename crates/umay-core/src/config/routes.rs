@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::endpoints::{self, ORIGINAL, To};
 use super::listeners::entries;
+use super::picking::balance;
 use super::problem::Place;
 use super::section::{Reader, Section};
 use super::tree::{Node, Value, nearest};
-use super::upstreams::{Upstreams, balance, endpoints};
+use super::upstreams::{Upstreams, not_for_original};
 use super::{filters, scalar};
 use crate::model::{
     Action, Balance, ClientCertMatch, HeaderMatch, HostPattern, Listener, Match, PathPattern,
@@ -154,6 +156,7 @@ fn forward(
     if let [only] = &list[..]
         && let Value::Text(name) | Value::Untyped(name) = &only.value
         && !name.contains(':')
+        && name != ORIGINAL
     {
         if upstreams.contains_key(name) {
             if let Some(place) = place {
@@ -166,24 +169,30 @@ fn forward(
             }
             return Some(name.clone());
         }
-        let hint = match nearest(name, upstreams.keys().map(String::as_str)) {
+        let names = upstreams.keys().map(String::as_str);
+        let hint = match nearest(name, names.chain([ORIGINAL])) {
             Some(near) => format!("did you mean `{near}`?"),
             None => "an endpoint is written as host:port".to_owned(),
         };
         reader.error(only, format!("there is no upstream `{name}`"), hint);
         return None;
     }
-    let endpoints = endpoints(reader, node);
     if list.is_empty() {
-        reader.error(
-            node,
-            "there is no endpoint",
-            "write to = [\"127.0.0.1:3000\"]",
-        );
+        let hint = "write to = [\"127.0.0.1:3000\"]";
+        reader.error(node, "there is no endpoint", hint);
     }
-    if endpoints.is_empty() {
-        return None;
+    let mut upstream = Upstream::new(route, Vec::new());
+    match endpoints::to(reader, node) {
+        To::Endpoints(endpoints) if endpoints.is_empty() => return None,
+        To::Endpoints(endpoints) => upstream.endpoints = endpoints,
+        To::Original => {
+            if let Some(place) = place {
+                not_for_original(reader, &place, "balance");
+            }
+            upstream.discovery = Some(endpoints::original());
+        }
     }
+    upstream.balance = balance.unwrap_or_default();
     if upstreams.contains_key(route) {
         let message = format!(
             "the endpoints of route `{route}` would become an upstream of that name, which there is already"
@@ -191,10 +200,6 @@ fn forward(
         reader.error(node, message, "name the route otherwise");
         return None;
     }
-    let upstream = Upstream {
-        balance: balance.unwrap_or_default(),
-        ..Upstream::new(route, endpoints)
-    };
     upstreams.insert(route.to_owned(), upstream);
     Some(route.to_owned())
 }

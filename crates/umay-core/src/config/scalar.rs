@@ -7,6 +7,10 @@ use std::time::Duration;
 use crate::model::{Endpoint, HostPattern, PathPattern, Scheme};
 use crate::route::has_dot_segments;
 
+mod upstream;
+
+pub(super) use upstream::{cookie, hash_by, registry, resolver, srv, statuses, target};
+
 /// `300ms`, `15s`, `2m`, `1h`, `7d`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split_number(text);

@@ -27,6 +27,12 @@ pub(super) struct Places {
     pub(super) listeners: BTreeMap<String, Place>,
     pub(super) routes: BTreeMap<String, Place>,
     pub(super) upstreams: BTreeMap<String, Place>,
+    /// What an upstream is told that not all that comes to it may have, by upstream and key.
+    pub(super) told: BTreeMap<(String, &'static str), Place>,
+    /// The first zone of an endpoint.
+    pub(super) zone: Option<Place>,
+    /// Umay's own.
+    pub(super) own_zone: Option<Place>,
 }
 
 impl Reader {
@@ -154,6 +160,28 @@ impl Reader {
         self.within(node, number, least, most)
     }
 
+    /// A number that may have a fraction.
+    pub(super) fn fraction(&mut self, node: &Node, least: f64, most: f64) -> Option<f64> {
+        let number = match &node.value {
+            // What is exact here is far beyond what is looked for.
+            Value::Integer(number) => i32::try_from(*number).map_or(f64::MAX, f64::from),
+            Value::Fraction(number) => *number,
+            Value::Untyped(text) if text.starts_with(|c: char| c.is_ascii_digit()) => {
+                text.parse().unwrap_or(f64::NAN)
+            }
+            _ => {
+                self.expected(node, "a number");
+                return None;
+            }
+        };
+        let fits = (least..=most).contains(&number);
+        if !fits {
+            let message = format!("this has to be from {least} to {most}");
+            self.error(node, message, "");
+        }
+        fits.then_some(number)
+    }
+
     /// A number of bytes or things: a number, or text such as `32KiB`.
     pub(super) fn size(&mut self, node: &Node, least: u64, most: u64) -> Option<u64> {
         let size = match &node.value {
@@ -272,6 +300,14 @@ impl<'a> Section<'a> {
             .map(|(.., node)| node)
     }
 
+    /// Where a key stands, if it does.
+    pub(super) fn place_of(&self, key: &str) -> Option<&'a Place> {
+        self.table
+            .iter()
+            .find(|(have, ..)| have == key)
+            .map(|(_, place, _)| place)
+    }
+
     /// The section at a key.
     pub(super) fn section(&mut self, reader: &mut Reader, key: &'static str) -> Option<Self> {
         let path = format!("{}{key}", self.path);
@@ -345,10 +381,31 @@ impl Section<'_> {
         if let Some((ours, _)) = near {
             return format!("it is called `{ours}` here");
         }
+        // What is told of one endpoint, told of all.
+        let of_endpoint = keys::KEYS.iter().find(|known| {
+            let rest = known.path.strip_prefix("to.");
+            rest == Some(key)
+        });
+        if matches!(self.path.as_str(), "route." | "upstream.NAME.")
+            && let Some(known) = of_endpoint
+        {
+            let example = known.example;
+            return format!(
+                "tell it of an endpoint: to = [{{ to = \"HOST:PORT\", {key} = {example} }}]"
+            );
+        }
         // In a file, what stands below a `[table]` belongs to it, whatever it was meant for.
         let top = keys::KEYS.iter().any(|known| known.path == key);
         if top && !self.path.is_empty() && matches!(place, Place::File { .. }) {
             return format!("`{key}` of the whole document stands above the first `[table]`");
+        }
+        // What only an upstream with a name can be told.
+        let ours = |known: &&keys::Key| {
+            let rest = known.path.strip_prefix("upstream.NAME.");
+            rest.is_some_and(|rest| rest.split('.').next() == Some(key))
+        };
+        if matches!(self.path.as_str(), "" | "route.") && keys::KEYS.iter().any(|k| ours(&k)) {
+            return format!("give the endpoints a name: [upstream.NAME] takes `{key}`");
         }
         let ends = |known: &&keys::Key| known.path.rsplit_once('.').is_some_and(|(_, k)| k == key);
         let mut others = keys::KEYS.iter().filter(ends);

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use super::healing::at_most;
+use super::scalar;
 use super::section::{Reader, Section};
 use super::tree::Node;
-use crate::model::{Http2, Limits, Timeouts};
+use crate::model::{Dns, Http2, Limits, Timeouts};
 
 const KIB: u64 = 1024;
 
 /// Reads a number or a size between two bounds.
-type Read = fn(&mut Reader, &Node, u64, u64) -> Option<u64>;
+pub(super) type Read = fn(&mut Reader, &Node, u64, u64) -> Option<u64>;
 
 pub(super) fn timeouts(reader: &mut Reader, top: &mut Section<'_>) -> Timeouts {
     let mut timeouts = Timeouts::default();
@@ -31,6 +33,11 @@ pub(super) fn timeouts(reader: &mut Reader, top: &mut Section<'_>) -> Timeouts {
         ("upstream_idle", &mut timeouts.upstream_idle, false),
     ] {
         duration(reader, &mut section, key, value, may_be_zero);
+    }
+    if section.take("total").is_some() {
+        let mut total = Duration::ZERO;
+        duration(reader, &mut section, "total", &mut total, false);
+        timeouts.total = Some(total);
     }
     section.finish(reader);
     timeouts
@@ -128,7 +135,39 @@ pub(super) fn http2(reader: &mut Reader, top: &mut Section<'_>) -> Http2 {
     http2
 }
 
-fn duration(
+pub(super) fn dns(reader: &mut Reader, top: &mut Section<'_>) -> Dns {
+    let mut dns = Dns::default();
+    let Some(mut section) = top.section(reader, "dns") else {
+        return dns;
+    };
+    if let Some(node) = section.take("servers") {
+        reader.filled(node, "leave the key out to ask the system's servers");
+        for (node, text) in reader.texts(node) {
+            dns.servers
+                .extend(reader.ok(&node, scalar::resolver(&text)));
+        }
+    }
+    for (key, value, may_be_zero) in [
+        ("min_ttl", &mut dns.min_ttl, false),
+        ("max_ttl", &mut dns.max_ttl, false),
+        ("timeout", &mut dns.timeout, false),
+        ("grace", &mut dns.grace, true),
+    ] {
+        duration(reader, &mut section, key, value, may_be_zero);
+    }
+    at_most(
+        reader,
+        &section,
+        "min_ttl",
+        dns.min_ttl,
+        "max_ttl",
+        &mut dns.max_ttl,
+    );
+    section.finish(reader);
+    dns
+}
+
+pub(super) fn duration(
     reader: &mut Reader,
     section: &mut Section<'_>,
     key: &'static str,
@@ -151,7 +190,7 @@ fn duration(
     *value = read;
 }
 
-fn count<T: TryFrom<u64>>(
+pub(super) fn count<T: TryFrom<u64>>(
     reader: &mut Reader,
     section: &mut Section<'_>,
     key: &'static str,

@@ -8,11 +8,17 @@
     reason = "a test may fail loudly"
 )]
 
+mod discover;
+mod effects;
+mod endpoints;
+mod healing;
 mod keys;
 mod listeners;
+mod picking;
 mod random;
 mod routes;
 mod scalars;
+mod scalars_upstream;
 mod sources;
 mod upstreams;
 mod whole;

@@ -21,10 +21,11 @@ pub(super) enum Value {
     /// truth value, or a list with commas.
     Untyped(String),
     Integer(i64),
+    Fraction(f64),
     Bool(bool),
     List(Vec<Node>),
     Table(Table),
-    /// What no key takes: a float, a date.
+    /// What no key takes, such as a date.
     Other(&'static str),
 }
 
@@ -259,7 +260,10 @@ impl<'a> File<'a> {
                 Value::List(list.iter().map(node).collect())
             }
             DeValue::Table(table) => Value::Table(self.table(table)),
-            DeValue::Float(_) => Value::Other("a number with a fraction"),
+            DeValue::Float(float) => match float.as_str().parse() {
+                Ok(float) => Value::Fraction(float),
+                Err(_) => Value::Other("a number with a fraction"),
+            },
             DeValue::Datetime(_) => Value::Other("a date"),
         };
         Node {
@@ -275,6 +279,7 @@ impl Node {
         match &self.value {
             Value::Text(_) | Value::Untyped(_) => "text",
             Value::Integer(_) => "a number",
+            Value::Fraction(_) => "a number with a fraction",
             Value::Bool(_) => "true or false",
             Value::List(_) => "a list",
             Value::Table(_) => "a table",

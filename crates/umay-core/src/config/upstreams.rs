@@ -1,15 +1,29 @@
-//! Upstreams: `[upstream.NAME]`, and endpoints wherever they are written.
+//! Upstreams: `[upstream.NAME]`.
 
 use std::collections::BTreeMap;
 
+use super::endpoints::{self, ORIGINAL, To};
 use super::problem::Place;
-use super::scalar;
 use super::section::{Reader, Section};
-use super::tree::Node;
-use crate::model::{Balance, CertificatePair, Endpoint, HostPattern, Upstream, UpstreamTls};
+use super::{discover, healing, picking, probe, tls};
+use crate::model::{Scheme, Upstream};
 
 /// Upstreams by name.
 pub(super) type Upstreams = BTreeMap<String, Upstream>;
+
+/// What works on endpoints that are known beforehand.
+const OF_ENDPOINTS: [&str; 10] = [
+    "discover",
+    "balance",
+    "hash_by",
+    "sticky",
+    "slow_start",
+    "panic",
+    "probe",
+    "outlier",
+    "hedge",
+    "tls",
+];
 
 /// Reads the named upstreams.
 pub(super) fn read(reader: &mut Reader, top: &mut Section<'_>) -> Upstreams {
@@ -22,105 +36,84 @@ pub(super) fn read(reader: &mut Reader, top: &mut Section<'_>) -> Upstreams {
             continue;
         };
         reader.places.upstreams.insert(name.clone(), place.clone());
-        if name.is_empty() {
-            reader.error_at(place, "an upstream needs a name", "");
-        }
-        if name.contains([':', ',', '/']) {
-            let message =
-                format!("`{name}` could be taken for an endpoint; a name has no `:`, `,` or `/`");
-            reader.error_at(place, message, "");
-        }
-        let problems = reader.problems.len();
-        let endpoints = section.take("to").map(|node| endpoints(reader, node));
-        // One that is wrong has been told of, and is one.
-        if endpoints.as_ref().is_none_or(Vec::is_empty) && reader.problems.len() == problems {
-            let hint = "add to = [\"127.0.0.1:3000\"]";
-            reader.error_at(place, format!("upstream `{name}` has no endpoints"), hint);
-        }
-        let (balance, _) = balance(reader, &mut section);
-        let tls = section
-            .section(reader, "tls")
-            .map(|tls| upstream_tls(reader, tls));
+        check_name(reader, name, place);
+        let upstream = upstream(reader, &mut section, name, place);
         section.finish(reader);
-        let upstream = Upstream {
-            balance: balance.unwrap_or_default(),
-            tls: tls.unwrap_or_default(),
-            ..Upstream::new(name.clone(), endpoints.unwrap_or_default())
-        };
         upstreams.insert(name.clone(), upstream);
     }
     upstreams
 }
 
-/// A list of endpoints.
-pub(super) fn endpoints(reader: &mut Reader, node: &Node) -> Vec<Endpoint> {
-    let mut endpoints = Vec::new();
-    for (node, text) in reader.texts(node) {
-        if let Some(endpoint) = reader.ok(&node, scalar::endpoint(&text)) {
-            if endpoints.contains(&endpoint) {
-                reader.error(&node, format!("`{text}` is here twice"), "");
-            } else {
-                endpoints.push(endpoint);
-            }
-        }
+fn check_name(reader: &mut Reader, name: &str, place: &Place) {
+    if name.is_empty() {
+        reader.error_at(place, "an upstream needs a name", "");
     }
-    endpoints
+    if name == ORIGINAL {
+        let message = format!("`{ORIGINAL}` means where the client was headed");
+        reader.error_at(place, message, "name the upstream otherwise");
+    }
+    if name.contains([':', ',', '/']) {
+        let message =
+            format!("`{name}` could be taken for an endpoint; a name has no `:`, `,` or `/`");
+        reader.error_at(place, message, "");
+    }
 }
 
-/// The key `balance`, and where it stands.
-pub(super) fn balance(
-    reader: &mut Reader,
-    section: &mut Section<'_>,
-) -> (Option<Balance>, Option<Place>) {
-    let words: Vec<_> = Balance::all()
-        .map(|balance| (balance.as_str(), balance))
-        .collect();
-    let node = section.take("balance");
-    let place = node.map(|node| node.place.clone());
-    (node.and_then(|node| reader.word(node, &words)), place)
+fn upstream(reader: &mut Reader, section: &mut Section<'_>, name: &str, place: &Place) -> Upstream {
+    let problems = reader.problems.len();
+    let mut upstream = Upstream::new(name, Vec::new());
+    let discovery = section
+        .section(reader, "discover")
+        .map(|section| discover::read(reader, section));
+    upstream.discovery = discovery.flatten();
+    match section.take("to").map(|node| endpoints::to(reader, node)) {
+        Some(To::Original) => {
+            for key in OF_ENDPOINTS {
+                if let Some(place) = section.place_of(key) {
+                    not_for_original(reader, place, key);
+                }
+            }
+            upstream.discovery = Some(endpoints::original());
+        }
+        Some(To::Endpoints(endpoints)) => upstream.endpoints = endpoints,
+        None => {}
+    }
+    // One that is wrong has been told of, and is one.
+    let nowhere = upstream.endpoints.is_empty() && upstream.discovery.is_none();
+    if nowhere && reader.problems.len() == problems {
+        let hint = "add to = [\"127.0.0.1:3000\"]";
+        reader.error_at(place, format!("upstream `{name}` has no endpoints"), hint);
+    }
+    picking::read(reader, section, &mut upstream);
+    let schemes: Vec<Scheme> = upstream.schemes().collect();
+    upstream.probe = section
+        .section(reader, "probe")
+        .and_then(|section| probe::read(reader, section, &schemes));
+    upstream.outlier = healing::outlier(reader, section);
+    upstream.retry = healing::retry(reader, section, name);
+    upstream.hedge = section
+        .section(reader, "hedge")
+        .map(|section| healing::hedge(reader, section));
+    upstream.limits = section
+        .section(reader, "limits")
+        .map(|section| healing::limits(reader, section))
+        .unwrap_or_default();
+    upstream.tls = section
+        .section(reader, "tls")
+        .map(|section| tls::read(reader, section, "endpoints"))
+        .unwrap_or_default();
+    for key in ["hash_by", "sticky", "hedge", "panic"] {
+        if let Some(place) = section.place_of(key) {
+            let told = &mut reader.places.told;
+            told.insert((name.to_owned(), key), place.clone());
+        }
+    }
+    upstream
 }
 
-fn upstream_tls(reader: &mut Reader, mut section: Section<'_>) -> UpstreamTls {
-    let path = |reader: &mut Reader, node: Option<&Node>| node.and_then(|node| reader.path(node));
-    let ca = path(reader, section.take("ca"));
-    let crl = path(reader, section.take("crl"));
-    let sni = section.take("sni").and_then(|node| {
-        let text = reader.text(node)?;
-        match reader.ok(node, scalar::host(text))? {
-            HostPattern::Exact(name) => Some(name),
-            _ => {
-                reader.error(node, "this has to be one name", "");
-                None
-            }
-        }
-    });
-    let (cert, key) = (section.take("cert"), section.take("key"));
-    let client = match (path(reader, cert), path(reader, key)) {
-        (Some(cert), Some(key)) => Some(CertificatePair { cert, key }),
-        (None, None) => None,
-        _ => {
-            reader.error_at(section.place, "`cert` and `key` need each other", "");
-            None
-        }
-    };
-    let accept_any = section.take("dangerous_accept_any_certificate");
-    let accept_any = accept_any
-        .and_then(|node| reader.bool(node))
-        .unwrap_or(false);
-    if accept_any {
-        let hint = "name the authority with ca = \"FILE\" instead, if you can";
-        reader.warn(
-            section.place,
-            "endpoints are not verified: anybody on the way can read and change everything",
-            hint,
-        );
-    }
-    section.finish(reader);
-    UpstreamTls {
-        ca,
-        crl,
-        sni,
-        client,
-        accept_any,
-    }
+/// Complains about what there is no choice for.
+pub(super) fn not_for_original(reader: &mut Reader, place: &Place, key: &str) {
+    let message =
+        format!("`{key}` has nothing to work on: connections go where clients were headed");
+    reader.error_at(place, message, "take it out, or name endpoints");
 }

@@ -31,6 +31,8 @@ pub struct Model {
     pub workers: Option<usize>,
     /// Where the admin listener binds; `None` is `off`.
     pub admin: Option<SocketAddr>,
+    /// The unix socket for what changes state; `None` (default) is `off`.
+    pub admin_socket: Option<PathBuf>,
     /// The access log and the event log.
     pub log: Log,
     /// Deadlines.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::frames::Allowance;
 
-/// Deadlines. All but `connect`, `handshake`, `header` and `drain` are by progress: each byte that moves starts them anew.
+/// Deadlines. All but `connect`, `handshake`, `header`, `total` and `drain` are by progress: each byte that moves starts them anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// TLS handshake with a client, whole. Default 10 s.
@@ -21,6 +21,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the request sent to the first byte of the answer. Default 60 s.
     pub first_byte: Duration,
+    /// A whole request, from its head to the last byte of its answer. `None` (default): as long as it moves.
+    pub total: Option<Duration>,
     /// A tunnel (TCP, WebSocket) without a byte either way. Default 1 h.
     pub tunnel: Duration,
     /// How long a drain may take before what is left is cut. Default 30 s.
@@ -43,6 +45,7 @@ impl Default for Timeouts {
             keep_alive: Duration::from_secs(75),
             connect: Duration::from_secs(3),
             first_byte: Duration::from_secs(60),
+            total: None,
             tunnel: Duration::from_secs(3600),
             drain: Duration::from_secs(30),
             drain_delay: Duration::ZERO,

@@ -154,6 +154,19 @@ pub struct Consul {
     pub token_file: Option<PathBuf>,
 }
 
+impl Consul {
+    /// All instances of a service, from the agent on this machine.
+    pub fn new(service: impl Into<String>) -> Self {
+        Self {
+            service: service.into(),
+            agents: vec![Endpoint::new(Scheme::Http, "127.0.0.1", 8500)],
+            tag: None,
+            datacenter: None,
+            token_file: None,
+        }
+    }
+}
+
 /// A prefix in etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Etcd {
@@ -163,6 +176,17 @@ pub struct Etcd {
     pub members: Vec<Endpoint>,
     /// The user, and the file with their password.
     pub login: Option<(String, PathBuf)>,
+}
+
+impl Etcd {
+    /// A prefix, from the member on this machine.
+    pub fn new(prefix: impl Into<String>) -> Self {
+        Self {
+            prefix: prefix.into(),
+            members: vec![Endpoint::new(Scheme::Http, "127.0.0.1", 2379)],
+            login: None,
+        }
+    }
 }
 
 /// How names are resolved.
@@ -232,6 +256,20 @@ pub struct Probe {
     pub rise: u32,
     /// So many bad ones in a row make it ill. Default 3.
     pub fall: u32,
+}
+
+impl Probe {
+    /// A probe of this kind with everything else at its default.
+    pub fn new(kind: ProbeKind) -> Self {
+        Self {
+            kind,
+            port: None,
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            rise: 2,
+            fall: 3,
+        }
+    }
 }
 
 /// What a probe asks.
@@ -325,6 +363,15 @@ pub struct Hedge {
     pub quantile: f64,
     /// It is not late before this. Default 10 ms.
     pub min_delay: Duration,
+}
+
+impl Default for Hedge {
+    fn default() -> Self {
+        Self {
+            quantile: 95.0,
+            min_delay: Duration::from_millis(10),
+        }
+    }
 }
 
 /// Caps towards endpoints. `None` is unlimited.

@@ -23,6 +23,7 @@ fn model(routes: Vec<Route>) -> Model {
     Model {
         workers: None,
         admin: None,
+        admin_socket: None,
         log: Log {
             access: AccessLog::Off,
             level: String::new(),

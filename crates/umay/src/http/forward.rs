@@ -52,8 +52,10 @@ impl Exchange {
             upgrade: request.upgrade || request.method == Method::Connect,
             replayable: request.method.is_idempotent(),
         };
-        let until = grpc::timeout(request).filter(|_| call);
-        let until = until.map_or(NEVER, |wait| self.http.worker.timers.after(wait));
+        let worker = &self.http.worker;
+        let asked = grpc::timeout(request).filter(|_| call);
+        let waits = asked.into_iter().chain(worker.timeouts.total);
+        let until = waits.min().map_or(NEVER, |wait| worker.timers.after(wait));
         loop {
             let opened = self.open(share, cargo, &mut attempts, until).await;
             record.attempts = attempts.count;

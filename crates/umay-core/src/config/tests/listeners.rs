@@ -272,3 +272,87 @@ fn the_admin_listener_and_the_logs() {
     assert!(model.timeouts.drain.is_zero());
     assert_eq!((model.limits.pool, model.limits.body), (0, Some(0)));
 }
+
+#[test]
+fn the_socket_for_what_changes_state() {
+    let socket = |value: &str| model(&format!("{BASE}admin.socket = \"{value}\"\n")).admin_socket;
+    assert_eq!(socket("off"), None);
+    assert_eq!(
+        socket("/run/umay.sock"),
+        Some(PathBuf::from("/run/umay.sock"))
+    );
+    let at = |name: &str| Some(PathBuf::from("/etc/umay").join(name));
+    assert_eq!(socket("umay.sock"), at("umay.sock"));
+    // What counts is where it comes to lie, in bytes.
+    let before = "/etc/umay/".len();
+    let longest = "s".repeat(107 - before);
+    assert_eq!(socket(&longest), at(&longest));
+    for name in [
+        "s".repeat(108 - before),
+        format!("s{}", "\u{fc}".repeat(49)),
+    ] {
+        let bytes = name.len() + before;
+        check(
+            &format!("{BASE}admin.socket = \"{name}\"\n"),
+            &[&format!(
+                "3:16 the path of this socket has {bytes} bytes, and no socket can have more than 107 (put it nearer to the root, as in \"/run/umay.sock\")"
+            )],
+        );
+    }
+    check(
+        &format!("{BASE}admin.socket = \"\"\n"),
+        &["3:16 this names no file"],
+    );
+}
+
+#[test]
+fn how_names_are_resolved() {
+    let dns = |text: &str| model(&format!("{BASE}[dns]\n{text}")).dns;
+    let s = std::time::Duration::from_secs;
+    let full = dns(
+        "servers = [\"10.0.0.53\", \"[::1]:5353\"]\nmin_ttl = \"5s\"\nmax_ttl = \"5s\"\ntimeout = \"1s\"\ngrace = \"0s\"\n",
+    );
+    let servers: Vec<_> = full.servers.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["10.0.0.53:53", "[::1]:5353"]);
+    assert_eq!((full.min_ttl, full.max_ttl), (s(5), s(5)));
+    assert_eq!((full.timeout, full.grace), (s(1), s(0)));
+    // The longest follows the shortest, if it is not told.
+    let long = dns("min_ttl = \"1m\"\n");
+    assert_eq!((long.min_ttl, long.max_ttl), (s(60), s(60)));
+    for (text, error) in [
+        (
+            "servers = []\n",
+            "4:11 this is empty (leave the key out to ask the system's servers)",
+        ),
+        (
+            "servers = [\"10.0.0.53\", \"dns.example\"]\n",
+            "4:25 `dns.example` is no address, as in \"10.0.0.53\" or \"[2001:db8::53]:53\"",
+        ),
+        ("min_ttl = \"0s\"\n", "4:11 `dns.min_ttl` cannot be zero"),
+        ("timeout = \"0s\"\n", "4:11 `dns.timeout` cannot be zero"),
+        (
+            "min_ttl = \"6s\"\nmax_ttl = \"5s\"\n",
+            "5:1 `max_ttl` is shorter than `min_ttl` (raise max_ttl, or lower min_ttl)",
+        ),
+        (
+            "server = \"a\"\n",
+            "4:1 there is no key `dns.server` (did you mean `servers`?)",
+        ),
+    ] {
+        check(&format!("{BASE}[dns]\n{text}"), &[error]);
+    }
+}
+
+#[test]
+fn a_whole_request_has_a_deadline_only_if_asked_for() {
+    let total = |text: &str| model(&format!("{BASE}{text}")).timeouts.total;
+    assert_eq!(total(""), None);
+    assert_eq!(
+        total("timeouts.total = \"5m\"\n"),
+        Some(std::time::Duration::from_secs(300))
+    );
+    check(
+        &format!("{BASE}timeouts.total = \"0s\"\n"),
+        &["3:18 `timeouts.total` cannot be zero"],
+    );
+}

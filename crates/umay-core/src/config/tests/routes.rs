@@ -227,16 +227,25 @@ fn mistakes_in_where_a_route_goes() {
         ),
         ("to = [\"a:1\", \"A:1\"]\n", "3:14 `A:1` is here twice"),
         (
-            "to = \"a:1\"\nbalance = \"best\"\n",
-            "4:11 expected `random_of_two` or `least_connections` or `round_robin`",
-        ),
-        (
             "redirect = \"https\"\nbalance = \"round_robin\"\n",
             "4:11 `balance` needs `to` beside it (take it out; there is no endpoint to pick)",
         ),
     ] {
         check(&format!("{LISTEN}[[route]]\n{text}"), &[error]);
     }
+}
+
+#[test]
+fn every_kind_of_balance_has_its_word() {
+    let words: Vec<_> = crate::model::Balance::all()
+        .map(|kind| kind.as_str())
+        .collect();
+    for word in &words {
+        let model = model(&format!("{ROUTE}balance = \"{word}\"\n"));
+        assert_eq!(model.upstreams["route-1"].balance.as_str(), *word);
+    }
+    let all = format!("`{}`", words.join("` or `"));
+    wrong("balance = \"best\"\n", &format!("4:11 expected {all}"));
 }
 
 #[test]

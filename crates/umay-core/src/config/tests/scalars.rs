@@ -8,7 +8,7 @@ use super::*;
 use crate::model::{HostPattern, PathPattern};
 
 #[track_caller]
-fn table<T: Debug + PartialEq>(
+pub(super) fn table<T: Debug + PartialEq>(
     read: impl Fn(&str) -> Result<T, String>,
     good: Vec<(&str, T)>,
     bad: &[(&str, &str)],

@@ -210,7 +210,6 @@ fn text_of_the_environment_stands_for_every_type() {
             "",
             "there is no endpoint (write to = [\"127.0.0.1:3000\"])",
         ),
-        ("UMAY_TO__X", "a:1", "expected text, found a table"),
         ("UMAY_TIMEOUTS", "5s", "expected a table, found text"),
         (
             "UMAY_ROUTE__0__ALLOW_CONNECT",
@@ -231,6 +230,13 @@ fn text_of_the_environment_stands_for_every_type() {
         let text = format!("{BASE}[[route]]\nhost = \"b.example\"\nto = \"a:1\"\n");
         assert_eq!(errors(&text, &[(name, value)]), [format!("{name} {error}")]);
     }
+    assert_eq!(
+        errors(BASE, &[("UMAY_TO__X", "a:1")]),
+        [
+            "UMAY_TO__X this endpoint has no `to` (write { to = \"127.0.0.1:3000\", weight = 3 })",
+            "UMAY_TO__X there is no key `to.x`",
+        ]
+    );
 }
 
 #[test]
@@ -285,4 +291,114 @@ fn files_are_relative_to_the_document_and_keep_their_places() {
         files[&PathBuf::from("c.pem")],
         Place::Env("UMAY_CERT".to_owned())
     );
+}
+
+#[test]
+fn an_upstream_can_be_told_all_from_the_environment() {
+    let text =
+        format!("{LISTEN}to = \"my-app\"\n[upstream.my-app]\nto = \"http://a\"\nretry = \"off\"\n");
+    let model = with_env(
+        &text,
+        &[
+            ("UMAY_UPSTREAM__MY_APP__TO__0__TO", "http://a"),
+            ("UMAY_UPSTREAM__MY_APP__TO__0__WEIGHT", "3"),
+            ("UMAY_UPSTREAM__MY_APP__TO__1", "http://b"),
+            ("UMAY_UPSTREAM__MY_APP__STICKY", "umay"),
+            ("UMAY_UPSTREAM__MY_APP__PROBE__EXPECT", "200,300-399"),
+            ("UMAY_UPSTREAM__MY_APP__OUTLIER", "off"),
+            ("UMAY_UPSTREAM__MY_APP__RETRY__STATUSES", "502,503"),
+            ("UMAY_UPSTREAM__MY_APP__HEDGE__QUANTILE", "97.5"),
+            ("UMAY_UPSTREAM__MY_APP__LIMITS__ADAPTIVE", "true"),
+            ("UMAY_UPSTREAM__MY_APP__DISCOVER__CONSUL", "web"),
+            (
+                "UMAY_UPSTREAM__MY_APP__DISCOVER__AGENTS",
+                "http://[::1]:1,https://c",
+            ),
+            ("UMAY_DNS__SERVERS", "10.0.0.1,10.0.0.2:54"),
+            ("UMAY_ZONE", "a"),
+            ("UMAY_ADMIN__SOCKET", "umay.sock"),
+            ("UMAY_TIMEOUTS__TOTAL", "5m"),
+        ],
+    );
+    let app = &model.upstreams["my-app"];
+    let weights: Vec<_> = app
+        .endpoints
+        .iter()
+        .map(|e| (e.host.as_str(), e.weight))
+        .collect();
+    assert_eq!(weights, [("a", 3), ("b", 1)]);
+    assert_eq!(app.sticky.as_ref().unwrap().cookie, "umay");
+    let crate::model::ProbeKind::Http { expect, .. } = &app.probe.as_ref().unwrap().kind else {
+        panic!("{:?}", app.probe);
+    };
+    assert_eq!(*expect, [(200, 200), (300, 399)]);
+    assert_eq!((app.outlier.consecutive, app.outlier.success_rate), (0, 0));
+    // Over the word that the file has.
+    assert_eq!(
+        (app.retry.attempts, &app.retry.statuses[..]),
+        (3, &[502, 503][..])
+    );
+    assert_eq!(app.hedge.as_ref().unwrap().quantile, 97.5);
+    assert!(app.limits.adaptive);
+    let crate::model::Source::Consul(consul) = &app.discovery.as_ref().unwrap().source else {
+        panic!("{:?}", app.discovery);
+    };
+    assert_eq!(consul.agents.len(), 2);
+    assert_eq!(model.dns.servers.len(), 2);
+    assert_eq!(model.zone.as_deref(), Some("a"));
+    // Relative to where Umay was started.
+    assert_eq!(model.admin_socket, Some(PathBuf::from("umay.sock")));
+    assert_eq!(model.timeouts.total.unwrap().as_secs(), 300);
+}
+
+#[test]
+fn what_an_upstream_is_told_wrongly_from_the_environment() {
+    let text = format!("{LISTEN}to = \"app\"\n[upstream.app]\nto = [\"http://a\", \"http://b\"]\n");
+    for (name, value, error) in [
+        (
+            "UMAY_UPSTREAM__APP__HEDGE__QUANTILE",
+            "high",
+            "expected a number, found text",
+        ),
+        (
+            "UMAY_UPSTREAM__APP__HEDGE__QUANTILE",
+            "9x",
+            "this has to be from 50 to 99.9",
+        ),
+        (
+            "UMAY_UPSTREAM__APP__RETRY",
+            "none",
+            "expected `off` or a table",
+        ),
+        (
+            "UMAY_UPSTREAM__APP__RETRY__STATUSES",
+            "502,x",
+            "expected a number, found text",
+        ),
+        (
+            "UMAY_UPSTREAM__APP__PANIC",
+            "50%",
+            "expected a number, found text",
+        ),
+        (
+            "UMAY_UPSTREAM__APP__TO__1__WEIGHT",
+            "3",
+            "this endpoint has no `to` (write { to = \"127.0.0.1:3000\", weight = 3 })",
+        ),
+        (
+            "UMAY_UPSTREAM__APP__LIMITS__QUEUE",
+            "1",
+            "`queue` has no effect without a cap that is waited for (add requests, endpoint_requests, endpoint_connections or adaptive = true)",
+        ),
+        (
+            "UMAY_TO",
+            "original-destination,a:1",
+            "`original-destination` stands alone (a connection goes either there or to endpoints; make two routes of it)",
+        ),
+    ] {
+        assert_eq!(errors(&text, &[(name, value)]), [format!("{name} {error}")]);
+    }
+    let flags = [("listen", "127.0.0.1:1"), ("to", "original-destination")];
+    let model = load(&sources("", &[], &flags)).unwrap().model;
+    assert!(model.upstreams["default"].discovery.is_some());
 }

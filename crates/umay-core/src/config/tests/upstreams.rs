@@ -64,7 +64,7 @@ fn mistakes_in_upstreams() {
         ),
         (
             "to = \"https://a\"\nweight = 1\n",
-            "5:1 there is no key `upstream.NAME.weight`",
+            "5:1 there is no key `upstream.NAME.weight` (tell it of an endpoint: to = [{ to = \"HOST:PORT\", weight = 3 }])",
         ),
         (
             "to = \"https://a\"\ntls = true\n",
