@@ -5,6 +5,7 @@
 
 pub mod balance;
 pub mod budget;
+pub mod concurrency;
 pub mod config;
 pub mod detect;
 pub mod frames;
@@ -14,6 +15,8 @@ pub mod latency;
 pub mod message;
 pub mod model;
 pub mod outlier;
+pub mod probe;
+pub mod quantile;
 pub mod reason;
 pub mod rest;
 pub mod roster;

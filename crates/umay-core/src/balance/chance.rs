@@ -6,8 +6,9 @@ pub fn below(random: u64, count: usize) -> usize {
     ((u128::from(random) * count as u128) >> 64) as usize
 }
 
-/// Maps 64 random bits evenly to `0.0..1.0`.
+/// Maps 64 random bits evenly to 0 up to, but not including, 1.
 pub fn unit(random: u64) -> f64 {
+    // 53 bits are what fits into a float without rounding up to 1.
     (random >> 11) as f64 / (1_u64 << 53) as f64
 }
 
@@ -17,11 +18,4 @@ pub fn mix(state: u64) -> u64 {
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
-}
-
-/// Two distinct numbers below `count`, which is 2 at least.
-pub(super) fn two_of(count: usize, random: u64) -> (usize, usize) {
-    let first = below(random, count);
-    let second = below(mix(random), count - 1);
-    (first, if second < first { second } else { second + 1 })
 }

@@ -4,12 +4,22 @@
 //! can be worked out then; what changes with each request is asked through [`Field`]. It takes no lock,
 //! allocates nothing when it picks, and is shared by all workers. Time and chance come from the caller.
 //!
+//! Every kind shares by weight, spares endpoints that are new (`ramp`), never picks one that is out, and picks one if one
+//! is not out. Unless one that it falls on is out or new, a pick costs the same however many there are
+//! (but `least_connections`, which looks at all).
+//!
 //! To add one: write its file with a [`Kind`], and put that into [`ALL`].
 
+mod auto;
 mod chance;
+mod consistent_hash;
 mod least;
+mod peak_ewma;
 mod random;
 mod round_robin;
+mod shares;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -22,10 +32,15 @@ pub trait Field {
     /// Requests and streams that it serves now.
     fn in_flight(&self, index: usize) -> u64;
     /// What a request to it is expected to take to its first byte, in microseconds, failures counted as
-    /// slow; see [`crate::latency`].
+    /// slow; 0 if nothing is known. See [`crate::latency::Latency::at`].
     fn latency(&self, index: usize) -> f64;
     /// How much of its share it may have: 1, or less while it is new.
     fn ramp(&self, index: usize) -> f64;
+    /// Requests and streams that all of them serve now, if that is known without adding up; `consistent_hash` asks for it,
+    /// and adds up if it must.
+    fn all_in_flight(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What one pick is decided by, besides the endpoints.
@@ -74,7 +89,15 @@ pub struct Kind {
 }
 
 /// Every kind; the first is the default.
-pub static ALL: [&Kind; 3] = [&random::OF_TWO, &least::KIND, &round_robin::KIND];
+pub static ALL: [&Kind; 7] = [
+    &auto::KIND,
+    &peak_ewma::KIND,
+    &random::OF_TWO,
+    &least::KIND,
+    &round_robin::KIND,
+    &random::ANY,
+    &consistent_hash::KIND,
+];
 
 /// The choice of a kind.
 #[derive(Clone, Copy)]

@@ -202,7 +202,7 @@ keys! {
     "upstream.NAME.outlier.base": "duration", "\"10s\"", "\"30s\"", "How long the first ejection lasts; each that follows soon, twice as long.";
     "upstream.NAME.outlier.max": "duration", "\"300s\", or `base` if that is longer", "\"10m\"", "How long one lasts at most.";
     "upstream.NAME.outlier.max_ejected": "number", "50", "30", "Hundredths of the endpoints that may be ejected at a time.";
-    "upstream.NAME.retry.attempts": "number", "3", "2", "Attempts in all, up to 10. 1 is the same as `retry = \"off\"`.";
+    "upstream.NAME.retry.attempts": "number", "5", "2", "Attempts in all, up to 10. 1 is the same as `retry = \"off\"`.";
     "upstream.NAME.retry.statuses": "status or list", "[502, 503, 504]", "[502, 503]", "Answers that are as good as none. `[]`: no answer is.";
     "upstream.NAME.retry.backoff": "duration", "\"25ms\"", "\"100ms\"", "The wait before the second retry, doubled for each that follows; by chance, up to that. The first does not wait.";
     "upstream.NAME.retry.budget": "number", "20", "10", "Retries may be so many hundredths of the requests of the last ten seconds, so that they do not bury what is overrun.";

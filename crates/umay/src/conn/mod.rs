@@ -16,7 +16,7 @@ pub use ledger::Silent;
 pub use pulse::Pulse;
 pub use splice::{Broken, Pipe, Pipes};
 pub use stream::{Answered, Reset, Stream};
-pub use timer::{Deadline, Millis, NEVER, START, TICK, Timers};
+pub use timer::{Deadline, Millis, NEVER, START, TICK, Timers, now};
 pub use watched::{SEND_BUFFER, Watch, Watched, header_list};
 
 use std::future::{Future, poll_fn};

@@ -22,10 +22,14 @@ pub const NEVER: Millis = Millis::MAX;
 /// When time begins: the same for all workers, so that what one has noted another can read.
 pub static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
+/// Milliseconds since [`START`], exactly.
+pub fn now() -> Millis {
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(NEVER - 1)
+}
+
 /// The deadlines of one worker.
 #[derive(Debug)]
 pub struct Timers {
-    start: Instant,
     now: Cell<Millis>,
     slots: RefCell<Slots>,
 }
@@ -64,7 +68,6 @@ impl Timers {
     /// An empty table.
     pub fn new() -> Rc<Self> {
         let timers = Rc::new(Self {
-            start: *START,
             now: Cell::new(0),
             slots: RefCell::default(),
         });
@@ -108,7 +111,7 @@ impl Timers {
 
     /// Moves the time on and wakes those whose deadline has come.
     pub fn tick(&self) {
-        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(NEVER - 1);
+        let now = now();
         self.now.set(now);
         self.wake(|slot| slot.at <= now);
     }

@@ -84,6 +84,10 @@ pub(super) enum End {
     Complete,
     /// The protocol changes: what follows is a tunnel.
     Switch,
+    /// There is no answer yet, and it is late.
+    Late,
+    /// Another attempt was answered first.
+    Overtaken,
     /// The answer is one that another endpoint may do better than.
     Retry,
     /// The attempt failed. If no byte of an answer has gone to the client, it can be told.
@@ -321,7 +325,7 @@ impl Duplex<'_> {
         else {
             return Poll::Ready(Err(failed(Reason::Internal, "")));
         };
-        let (head, ended) = match ready!(stream.poll_response(cx, &mut awaited.response)) {
+        let (head, ended) = match ready!(awaited.poll(cx, stream)) {
             Ok(Answered::Interim(head)) => (head, false),
             Ok(Answered::Final(head, ended)) => (head, ended),
             Err(error) => {
@@ -397,6 +401,16 @@ impl Duplex<'_> {
         let down = Half::new(from, delivery.framing, None, false);
         self.state.down = Some((down, delivery));
         Some(Ok(()))
+    }
+
+    /// True if another endpoint may be asked as well, should the answer be late.
+    pub(super) fn may_be_late(&self) -> bool {
+        let request = self.cx.request;
+        !self.state.answered
+            && self.state.is_sent()
+            && !request.upgrade
+            && request.method.is_idempotent()
+            && self.up.can_replay()
     }
 
     /// Lets the upstream know how the endpoint does.

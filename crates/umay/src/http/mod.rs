@@ -7,6 +7,7 @@
 
 mod affinity;
 mod answer;
+mod attempt;
 mod body;
 mod connection;
 mod duplex;

@@ -4,6 +4,7 @@
 //! probes say, what became of requests, and what somebody asks for. It alone decides how each endpoint is,
 //! and publishes a new roster when that has changed; workers only count, and call for attention.
 
+mod pace;
 mod ward;
 
 use std::collections::BTreeMap;

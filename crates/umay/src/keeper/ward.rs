@@ -11,6 +11,7 @@ use umay_core::outlier::{Cause, Change, Counts, Outliers};
 use umay_core::roster::Standing;
 
 use super::Command;
+use super::pace::Pace;
 use crate::upstream::{Endpoint, Member, Upstream};
 
 /// Time between two looks at the counts while nothing calls for one.
@@ -24,6 +25,7 @@ pub(super) struct Ward {
     /// Labels of endpoints that are to get no new requests.
     drained: BTreeSet<String>,
     commands: mpsc::Receiver<Command>,
+    pace: Pace,
     random: u64,
 }
 
@@ -35,6 +37,7 @@ impl Ward {
             outliers: Outliers::new(upstream.model.outlier.clone(), upstream.now()),
             drained: BTreeSet::new(),
             commands,
+            pace: Pace::new(upstream),
             random: RandomState::new().hash_one(&upstream.name),
         };
         ward.know();
@@ -52,6 +55,7 @@ impl Ward {
                 () = tokio::time::sleep(pause) => {}
             }
             self.look();
+            self.pace.look(&self.upstream, &mut self.random);
         }
     }
 

@@ -151,10 +151,16 @@ impl Endpoint {
         self.row.fetch_add(1, Relaxed).saturating_add(1)
     }
 
-    /// Remembers how long it took.
-    pub(super) fn took(&self, sample: Duration, now: u64) {
+    /// Remembers how long it took to answer, or to fail.
+    pub(super) fn took(&self, sample: Duration, failed: bool, now: u64) {
         let old = self.latency.load(Relaxed);
-        let new = Latency::from_bits(old).with(sample, now as u32).to_bits();
+        let (latency, now) = (Latency::from_bits(old), now as u32);
+        let new = if failed {
+            latency.with_failure(sample, now)
+        } else {
+            latency.with(sample, now)
+        };
+        let new = new.to_bits();
         // Another worker's sample is as good as this one.
         let _ = self
             .latency

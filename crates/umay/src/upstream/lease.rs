@@ -4,7 +4,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use umay_core::latency;
 use umay_core::reason::Reason;
 
 use super::{Endpoint, Failure, Local, Share};
@@ -26,6 +25,8 @@ enum Outcome {
     Well,
     /// For this reason; whose fault that is follows from it.
     Failed(Reason),
+    /// Nobody wants it any more.
+    Cancelled,
     /// It answered that it cannot.
     Unavailable,
 }
@@ -63,14 +64,14 @@ impl Lease {
     /// The endpoint has begun to answer, so long after the request was sent; what it says is that it is
     /// `unavailable`, or not.
     pub fn answered(&mut self, unavailable: bool, took: Duration) {
-        let sample = if unavailable {
+        if unavailable {
             self.outcome = Outcome::Unavailable;
-            latency::penalised(took)
-        } else {
-            took
-        };
+        }
         let now = self.share.worker.timers.now();
-        self.endpoint().took(sample, now);
+        self.endpoint().took(took, unavailable, now);
+        if self.share.upstream.wants_samples() {
+            self.share.samples.borrow_mut().record(took);
+        }
     }
 
     /// The endpoint wants no requests for so long.
@@ -82,6 +83,11 @@ impl Lease {
             upstream.metrics.healing.rests.add(1);
             upstream.attention.notify_one();
         }
+    }
+
+    /// Ends the lease without a word about the endpoint.
+    pub fn cancel(mut self) {
+        self.outcome = Outcome::Cancelled;
     }
 
     /// Ends the lease because of this.
@@ -96,6 +102,7 @@ impl Drop for Lease {
         let worker = self.share.worker.index;
         let (reason, bad) = match self.outcome {
             Outcome::Well => (None, Some(false)),
+            Outcome::Cancelled => (None, None),
             Outcome::Unavailable => (None, Some(true)),
             Outcome::Failed(reason) => (Some(reason), is_bad(reason)),
         };
@@ -114,7 +121,7 @@ impl Drop for Lease {
                 }
                 if reason.is_some() {
                     let now = self.share.worker.timers.now();
-                    endpoint.took(latency::penalised(Duration::ZERO), now);
+                    endpoint.took(Duration::ZERO, true, now);
                 }
             }
             Some(false) => endpoint.did_well(),
@@ -126,6 +133,9 @@ impl Drop for Lease {
                 endpoint.leave_request();
             }
             upstream.room.leave();
+            if reason == Some(Reason::UpstreamTimeout) {
+                upstream.room.drop_one();
+            }
         }
     }
 }

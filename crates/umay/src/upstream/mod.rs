@@ -31,6 +31,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use umay_core::balance::Chance;
 use umay_core::model::{self, Scheme};
+use umay_core::quantile::Quantiles;
 use umay_core::reason::Reason;
 
 use crate::conn::{Deadline, until};
@@ -52,6 +53,8 @@ pub struct Share {
     cap: usize,
     turn: Cell<usize>,
     view: RefCell<View>,
+    /// Latencies since the last time that they were brought to the keeper.
+    samples: RefCell<Quantiles>,
     /// The tasks that keep HTTP/2 connections going.
     drivers: RefCell<JoinSet<()>>,
 }
@@ -122,6 +125,7 @@ impl Upstreams {
                 cap,
                 turn: Cell::new(worker.index),
                 view: RefCell::new(View::new(upstream.roster())),
+                samples: RefCell::default(),
                 drivers: RefCell::default(),
             })
         };
@@ -140,6 +144,10 @@ impl Upstreams {
             let limits = &share.upstream.model.limits;
             let wanted = limits.endpoint_connections.is_some() && share.upstream.room.waited_for();
             share.view.borrow_mut().sweep(&share.worker, wanted);
+            if share.upstream.wants_samples() {
+                let samples = std::mem::take(&mut *share.samples.borrow_mut());
+                share.upstream.bring_samples(&samples);
+            }
             while share.drivers.borrow_mut().try_join_next().is_some() {}
         }
     }

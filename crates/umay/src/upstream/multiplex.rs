@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,8 +18,8 @@ use super::connect::Connected;
 use super::room::Berth;
 use super::{Failure, Link, Local, Share};
 use crate::conn::{
-    Conn, Deadline, Io, Millis, Pulse, SEND_BUFFER, Stream, Timers, Watch, Watched, header_list,
-    until,
+    Answered, Conn, Deadline, Io, Millis, Pulse, SEND_BUFFER, Stream, Timers, Watch, Watched,
+    header_list, until,
 };
 use crate::worker::Worker;
 
@@ -97,7 +97,39 @@ impl Drop for Lane {
 pub struct Awaited {
     /// The head of the answer.
     pub response: ResponseFuture,
+    /// The same, if it has come and nobody has taken it.
+    come: Option<Box<Result<Answered, h2::Error>>>,
     _lane: Lane,
+}
+
+impl Awaited {
+    /// The next head of an answer on its stream.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+    ) -> Poll<Result<Answered, h2::Error>> {
+        match self.come.take() {
+            Some(come) => Poll::Ready(*come),
+            None => stream.poll_response(cx, &mut self.response),
+        }
+    }
+
+    /// Ready when there is one to take.
+    fn poll_come(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<()> {
+        self.come = Some(Box::new(ready!(self.poll(cx, stream))));
+        Poll::Ready(())
+    }
+}
+
+impl Link {
+    /// Ready when something of an answer has come, or will not.
+    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match (&mut self.awaited, self.conn.io_mut().stream_mut()) {
+            (Some(awaited), Some(stream)) => awaited.poll_come(cx, stream),
+            _ => self.conn.poll_fill(cx).map(drop),
+        }
+    }
 }
 
 impl std::fmt::Debug for Awaited {
@@ -123,6 +155,7 @@ impl Ticket {
         let conn = Conn::new(Io::Stream(Box::new(stream)), &self.share.worker.buffers);
         let awaited = Awaited {
             response,
+            come: None,
             _lane: self.lane,
         };
         Ok(Link::on_stream(conn, awaited, self.reused, self.connect))

@@ -10,18 +10,32 @@ impl Share {
     /// True if the request may be tried once more: there is an endpoint left, it was not tried too often,
     /// and the upstream's budget bears it. Uses up the budget.
     pub fn may_retry(&self, cargo: Cargo, attempts: &Attempts) -> bool {
-        let healing = &self.upstream.metrics.healing;
-        let tried_enough = attempts.count >= self.upstream.model.retry.attempts;
-        if tried_enough || !self.has_untried(cargo, attempts) {
-            return false;
+        let retry = &self.upstream.model.retry;
+        let may =
+            attempts.count < retry.attempts && self.has_untried(cargo, attempts) && self.withdraw();
+        if may {
+            self.upstream.metrics.healing.retried.add(1);
         }
-        if self.upstream.withdraw() {
-            healing.retried.add(1);
-            true
-        } else {
-            healing.budget_spent.add(1);
-            false
+        may
+    }
+
+    /// True if another endpoint may be asked for a late answer, on the same conditions.
+    pub fn may_hedge(&self, cargo: Cargo, attempts: &Attempts) -> bool {
+        let tried: Vec<_> = attempts.last.iter().cloned().collect();
+        let others = tried.iter().all(|local| self.has_others(cargo, local));
+        let may = others && self.withdraw();
+        if may {
+            self.upstream.metrics.healing.hedged.add(1);
         }
+        may
+    }
+
+    fn withdraw(&self) -> bool {
+        let may = self.upstream.withdraw();
+        if !may {
+            self.upstream.metrics.healing.budget_spent.add(1);
+        }
+        may
     }
 
     /// Waits before the next attempt: not at all before the second, for an endpoint that is down says

@@ -4,7 +4,7 @@
 //! until something ends, in the order of coming, for no longer than the queue's deadline.
 
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -16,7 +16,7 @@ use super::{Failure, Local, Share};
 
 /// The room that an upstream has.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(crate) struct Room {
     /// Something is limited at all.
     pub(super) capped: bool,
     queue: u32,
@@ -27,6 +27,10 @@ pub(super) struct Room {
     limit: AtomicU32,
     waiting: AtomicU32,
     freed: Notify,
+    /// The most that were in flight since the keeper has asked.
+    peak: AtomicU32,
+    /// Requests that were not answered in time, or found no room.
+    dropped: AtomicU64,
 }
 
 impl Room {
@@ -44,12 +48,36 @@ impl Room {
             limit: AtomicU32::new(limits.requests.unwrap_or(u32::MAX)),
             waiting: AtomicU32::default(),
             freed: Notify::new(),
+            peak: AtomicU32::default(),
+            dropped: AtomicU64::default(),
         }
+    }
+
+    /// Changes the cap on requests in flight.
+    pub(crate) fn set_limit(&self, limit: u32) {
+        if self.limit.swap(limit, Relaxed) < limit {
+            self.freed.notify_waiters();
+        }
+    }
+
+    /// The most that were in flight, and how many were not answered, since the last time.
+    pub(crate) fn take_counts(&self) -> (u32, u64) {
+        let peak = self.peak.swap(self.taken.load(Relaxed), Relaxed);
+        (peak, self.dropped.swap(0, Relaxed))
+    }
+
+    /// A request was not answered in time, or found no room.
+    pub(super) fn drop_one(&self) {
+        self.dropped.fetch_add(1, Relaxed);
     }
 
     /// Takes room for one request.
     pub(super) fn take(&self) -> bool {
-        take(&self.taken, self.limit.load(Relaxed))
+        let taken = take(&self.taken, self.limit.load(Relaxed));
+        if taken {
+            self.peak.fetch_max(self.taken.load(Relaxed), Relaxed);
+        }
+        taken
     }
 
     /// Gives the room of one request back.
@@ -116,6 +144,7 @@ impl Share {
     pub(super) async fn queue<T>(&self, mut pick: impl FnMut() -> Option<T>) -> Result<T, Failure> {
         let (room, healing) = (&self.upstream.room, &self.upstream.metrics.healing);
         if !take(&room.waiting, room.queue) {
+            room.drop_one();
             let detail = format!("{} wait already", room.queue);
             return Err(Failure::new(Reason::QueueFull, detail));
         }
@@ -135,6 +164,7 @@ impl Share {
         };
         let waited = tokio::time::timeout(room.wait, picked).await;
         waited.map_err(|_| {
+            room.drop_one();
             let detail = format!("no room in {:?}", room.wait);
             Failure::new(Reason::QueueTimeout, detail)
         })

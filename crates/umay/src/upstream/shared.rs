@@ -7,18 +7,20 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use umay_core::balance::{Balancer, Candidate, Load};
 use umay_core::budget::Budget;
 use umay_core::model::{self, Scheme, Source};
+use umay_core::quantile::Quantiles;
 use umay_core::roster::{self, Standing};
 
 use super::Endpoint;
 use super::room::Room;
-use crate::conn::START;
+use crate::conn;
 use crate::telemetry::metrics::UpstreamMetrics;
 use crate::tls::{ClientTls, TlsProblem};
 
@@ -41,9 +43,13 @@ pub struct Upstream {
     /// There are new endpoints, for those who found none.
     pub(super) published: Notify,
     /// How much room there is for requests.
-    pub(super) room: Room,
+    pub(crate) room: Room,
     /// How many retries it may bear. Looked at only when an attempt has failed.
     budget: Mutex<Budget>,
+    /// Latencies that workers have brought and the keeper has not taken yet; only if somebody wants them.
+    samples: Mutex<Quantiles>,
+    /// A request is late after so many microseconds.
+    hedge_after: AtomicU64,
 }
 
 /// The endpoints of an upstream at one time.
@@ -108,7 +114,14 @@ impl Upstream {
             attention: Notify::new(),
             published: Notify::new(),
             room: Room::new(&model.limits),
-            budget: Mutex::new(Budget::new(&model.retry)),
+            budget: Mutex::new(Budget::new(
+                model.retry.budget,
+                model.retry.floor,
+                0,
+                conn::now(),
+            )),
+            samples: Mutex::default(),
+            hedge_after: AtomicU64::new(u64::MAX),
         }))
     }
 
@@ -122,9 +135,9 @@ impl Upstream {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Milliseconds since [`START`]: the clock of all that is told of its endpoints.
+    /// Milliseconds since [`conn::START`]: the clock of all that is told of its endpoints.
     pub fn now(&self) -> u64 {
-        u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
+        conn::now()
     }
 
     /// True if it makes a difference what the key of a request is.
@@ -143,11 +156,40 @@ impl Upstream {
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
         let may = budget.withdraw(self.metrics.requests(), self.now());
         let left = budget.balance();
-        self.metrics
-            .healing
-            .budget
-            .store(left as u64, Ordering::Relaxed);
+        self.metrics.healing.budget.store(left, Ordering::Relaxed);
         may
+    }
+
+    /// True if latencies are of use to anybody.
+    pub(super) fn wants_samples(&self) -> bool {
+        self.model.limits.adaptive || self.model.hedge.is_some()
+    }
+
+    /// Takes the latencies that a worker has seen.
+    pub(super) fn bring_samples(&self, samples: &Quantiles) {
+        self.samples().add(samples);
+    }
+
+    /// The latencies that workers have seen since the last time; only the keeper asks.
+    pub(crate) fn take_samples(&self) -> Quantiles {
+        std::mem::take(&mut *self.samples())
+    }
+
+    fn samples(&self) -> MutexGuard<'_, Quantiles> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When a request is late; `None` if that is not known, or nobody cares.
+    pub fn hedge_after(&self) -> Option<Duration> {
+        let micros = self.hedge_after.load(Ordering::Relaxed);
+        (micros != u64::MAX).then(|| Duration::from_micros(micros))
+    }
+
+    /// Sets when a request is late.
+    pub(crate) fn set_hedge_after(&self, wait: Option<Duration>) {
+        let micros = wait.and_then(|wait| u64::try_from(wait.as_micros()).ok());
+        let micros = micros.unwrap_or(u64::MAX);
+        self.hedge_after.store(micros, Ordering::Relaxed);
     }
 
     /// A new endpoint of this upstream.

@@ -336,7 +336,7 @@ fn an_upstream_can_be_told_all_from_the_environment() {
     // Over the word that the file has.
     assert_eq!(
         (app.retry.attempts, &app.retry.statuses[..]),
-        (3, &[502, 503][..])
+        (5, &[502, 503][..])
     );
     assert_eq!(app.hedge.as_ref().unwrap().quantile, 97.5);
     assert!(app.limits.adaptive);

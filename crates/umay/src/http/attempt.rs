@@ -1,0 +1,364 @@
+//! One attempt at an endpoint: what it is made on, and what comes of it.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Sleep, sleep};
+use umay_core::grpc;
+use umay_core::headers::Forwarded;
+use umay_core::message::Framing;
+use umay_core::reason::Reason;
+
+use super::body::Half;
+use super::duplex::{Duplex, End, State};
+use super::exchange::{Exchange, Next};
+use super::record::Record;
+use super::scratch::Scratch;
+use super::{affinity, answer, head};
+use crate::conn::Millis;
+use crate::site::Route;
+use crate::tunnel;
+use crate::upstream::{Failure, Lease, Link, Opened};
+
+impl Exchange {
+    /// Begins an attempt on what was opened, and follows it to its end.
+    pub(super) async fn attempt(
+        &mut self,
+        scratch: &mut Scratch,
+        record: &mut Record,
+        up: &mut Half,
+        (opened, lease): (Opened, Lease),
+        with: With<'_>,
+    ) -> Attempt {
+        let link = match self.begin(scratch, record, with.route, up, opened) {
+            Ok(link) => link,
+            Err(failure) if failure.reason == Reason::UpstreamRefusedStream => {
+                lease.fail(failure.reason);
+                return Attempt::Refused(failure);
+            }
+            Err(failure) => {
+                lease.cancel();
+                return Attempt::Failed(failure.reason, failure.detail);
+            }
+        };
+        (record.reused, record.connect) = (link.reused, link.connect);
+        let state = State::new(with.until);
+        let tried = Tried { link, lease, state };
+        self.follow(scratch, record, up, tried, with).await
+    }
+
+    /// Follows an attempt to its end.
+    pub(super) async fn follow(
+        &mut self,
+        scratch: &mut Scratch,
+        record: &mut Record,
+        up: &mut Half,
+        tried: Tried,
+        with: With<'_>,
+    ) -> Attempt {
+        let Tried {
+            mut link,
+            mut lease,
+            state,
+        } = tried;
+        let Some(forwarded) = &record.forwarded else {
+            return Attempt::Over(Next::Close);
+        };
+        let sticky = self.set_cookie(forwarded, &lease, with.stuck);
+        let mut duplex = Duplex {
+            worker: &self.http.worker,
+            deadline: &self.deadline,
+            cx: head::Context {
+                client: &self.client,
+                request: &scratch.request,
+                forwarded,
+                route: Some(with.route),
+                sticky: sticky.as_deref(),
+            },
+            client: &mut self.conn,
+            link: &mut link.conn,
+            awaited: link.awaited.as_mut(),
+            response: &mut scratch.response,
+            up,
+            up_out: &mut scratch.up,
+            down_out: &mut scratch.down,
+            state,
+            lease: &mut lease,
+            may_retry: with.may_retry,
+        };
+        let (mut late, mut rival) = (with.late, with.rival);
+        let end = poll_fn(|cx| {
+            if let Some(rival) = &mut rival
+                && !duplex.state.answered
+                && rival.link.poll_answer(cx).is_ready()
+            {
+                return Poll::Ready(End::Overtaken);
+            }
+            if let Poll::Ready(end) = duplex.poll(cx) {
+                return Poll::Ready(end);
+            }
+            if duplex.may_be_late() && late.as_mut().is_some_and(|late| late.is_now(cx)) {
+                late = None;
+                if (with.may_hedge)() {
+                    return Poll::Ready(End::Late);
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+        let state = duplex.state;
+        record.bytes_in = up.bytes;
+        record.first_byte = state.first_byte;
+        if state.down.is_some() {
+            with.route.learn_http();
+        }
+        if let Some(first_byte) = state.first_byte {
+            let metrics = &lease.share().upstream().metrics;
+            metrics.answered(self.http.worker.index, first_byte);
+            if rival.is_some() {
+                metrics.healing.hedges_won.add(1);
+            }
+        }
+        let tried = Tried { link, lease, state };
+        self.conclude(scratch, record, up, tried, end).await
+    }
+
+    /// What comes of an attempt that has ended so.
+    async fn conclude(
+        &mut self,
+        scratch: &mut Scratch,
+        record: &mut Record,
+        up: &mut Half,
+        tried: Tried,
+        end: End,
+    ) -> Attempt {
+        if matches!(end, End::Late) {
+            return Attempt::Late(Box::new(tried));
+        }
+        let Tried { link, lease, state } = tried;
+        match end {
+            End::Late | End::Overtaken => {
+                lease.cancel();
+                Attempt::Overtaken
+            }
+            End::Complete => Attempt::Over(self.completed(scratch, record, up, link, &state)),
+            End::Switch => {
+                up.release(&mut self.conn);
+                // Boxed, for few exchanges become one.
+                Attempt::Over(Box::pin(self.tunnel(scratch, record, link)).await)
+            }
+            End::Retry => {
+                let detail = format!("status {}", scratch.response.status);
+                Attempt::Again {
+                    failure: Failure::new(Reason::UpstreamUnavailable, detail),
+                    allowed: true,
+                }
+            }
+            End::Failed(reason, detail) => {
+                let harmless = scratch.request.method.is_idempotent() || !up.started;
+                let replayable = up.can_replay() && !state.answered;
+                let reused = link.reused;
+                drop(link);
+                let failure = Failure { reason, detail };
+                let failure = match again(failure, replayable, harmless, reused) {
+                    Ok(attempt) => {
+                        // What was idle may be closed: that says nothing of the endpoint.
+                        if !matches!(attempt, Attempt::Stale(_)) {
+                            lease.fail(reason);
+                        }
+                        return attempt;
+                    }
+                    Err(failure) => failure,
+                };
+                lease.fail(reason);
+                match failed(scratch, record, &state, reason, &failure.detail) {
+                    Some(next) => {
+                        up.release(&mut self.conn);
+                        Attempt::Over(self.cut(scratch, record, reason, next))
+                    }
+                    None => Attempt::Failed(reason, failure.detail),
+                }
+            }
+        }
+    }
+
+    /// The `Set-Cookie` that keeps the client at the endpoint, unless it has that cookie.
+    fn set_cookie(
+        &self,
+        forwarded: &Forwarded,
+        lease: &Lease,
+        stuck: Option<u64>,
+    ) -> Option<String> {
+        let sticky = lease.share().upstream().model.sticky.as_ref()?;
+        let endpoint = lease.endpoint();
+        let secure = forwarded.secure || self.client.tls.is_some();
+        (stuck != Some(endpoint.token())).then(|| affinity::set_cookie(sticky, endpoint, secure))
+    }
+
+    /// The answer has begun and cannot be completed. A call of gRPC has its status behind its
+    /// messages, so it can still be told why.
+    fn cut(&mut self, scratch: &Scratch, record: &Record, reason: Reason, next: Next) -> Next {
+        if !grpc::is_call(&scratch.request) {
+            return next;
+        }
+        if let (Some(stream), Some(forwarded)) =
+            (self.conn.io_mut().stream_mut(), &record.forwarded)
+            && stream.end_early(answer::call_trailers(forwarded, reason))
+        {
+            return Next::Linger;
+        }
+        next
+    }
+
+    /// The answer went to the client whole.
+    fn completed(
+        &mut self,
+        scratch: &Scratch,
+        record: &mut Record,
+        up: &mut Half,
+        mut link: Link,
+        state: &State,
+    ) -> Next {
+        up.release(&mut self.conn);
+        let Some((down, delivery)) = &state.down else {
+            return Next::Close;
+        };
+        record.status = scratch.response.status;
+        record.bytes_out = down.bytes;
+        let whole = state.is_sent() && scratch.response.keep_alive;
+        // Of what went by unseen it is not known whether more came behind it.
+        let quiet = |link: &mut Link| !down.spliced || link.conn.is_surely_quiet();
+        if whole && link.awaited.is_none() && link.conn.unread().is_empty() && quiet(&mut link) {
+            link.put_back();
+        }
+        match (delivery.keep_alive, state.is_sent()) {
+            (true, true) => Next::Again,
+            (false, true) => Next::Close,
+            // The rest of the request is on its way, and nobody wants it.
+            (_, false) => Next::Linger,
+        }
+    }
+
+    /// The endpoint has agreed to another protocol: from here on bytes are passed on as they are.
+    async fn tunnel(&mut self, scratch: &mut Scratch, record: &mut Record, mut link: Link) -> Next {
+        let worker = &self.http.worker;
+        record.status = scratch.response.status;
+        let head = &scratch.down.lead;
+        let wait = worker.timeouts.send;
+        let sent = self.conn.write_all(head, &self.deadline, wait).await;
+        if let Err(error) = sent {
+            record.because(Reason::ClientGone, error.to_string());
+            return Next::Cut;
+        }
+        let ended = tunnel::run(worker, &mut self.conn, &mut link.conn, &self.deadline).await;
+        record.bytes_in += ended.bytes_in;
+        record.bytes_out += ended.bytes_out;
+        match ended.reason {
+            None => Next::Close,
+            Some(reason) => {
+                record.because(reason, ended.detail);
+                Next::Cut
+            }
+        }
+    }
+}
+
+/// What an attempt is made with.
+pub(super) struct With<'a> {
+    pub(super) route: &'a Route,
+    /// When all has to be over.
+    pub(super) until: Millis,
+    /// The endpoint that the client's cookie names.
+    pub(super) stuck: Option<u64>,
+    pub(super) may_retry: &'a dyn Fn() -> bool,
+    pub(super) may_hedge: &'a dyn Fn() -> bool,
+    /// When to ask another endpoint as well.
+    pub(super) late: Option<Late>,
+    /// An attempt that has not been answered yet: whichever is first is taken.
+    pub(super) rival: Option<&'a mut Tried>,
+}
+
+/// The moment from which on an answer is late.
+pub(super) struct Late(Pin<Box<Sleep>>);
+
+impl Late {
+    /// So long from now.
+    pub(super) fn after(wait: Duration) -> Self {
+        Self(Box::pin(sleep(wait)))
+    }
+
+    fn is_now(&mut self, cx: &mut Context<'_>) -> bool {
+        self.0.as_mut().poll(cx).is_ready()
+    }
+}
+
+/// An attempt that was begun.
+pub(super) struct Tried {
+    pub(super) link: Link,
+    pub(super) lease: Lease,
+    pub(super) state: State,
+}
+
+/// What came of an attempt.
+pub(super) enum Attempt {
+    /// The client has its answer, or cannot be given one.
+    Over(Next),
+    /// The connection that was there already was dead: a fresh one may do.
+    Stale(Failure),
+    /// The answer is late: another endpoint may be asked as well.
+    Late(Box<Tried>),
+    /// The rival has answered first.
+    Overtaken,
+    /// The endpoint has not looked at it: another may.
+    Refused(Failure),
+    /// It came to nothing, and to try another does no harm; `allowed` if that is paid for.
+    Again { failure: Failure, allowed: bool },
+    /// It is the client's turn to be told.
+    Failed(Reason, String),
+}
+
+/// What else can be done after a failure before any answer, or the failure again. `replayable` says that all
+/// that was sent is still there, `harmless` that sending it twice does no harm.
+fn again(
+    failure: Failure,
+    replayable: bool,
+    harmless: bool,
+    reused: bool,
+) -> Result<Attempt, Failure> {
+    match failure.reason {
+        _ if !replayable => Err(failure),
+        Reason::UpstreamRefusedStream => Ok(Attempt::Refused(failure)),
+        Reason::UpstreamClosed if harmless && reused => Ok(Attempt::Stale(failure)),
+        Reason::UpstreamClosed | Reason::UpstreamReset if harmless => Ok(Attempt::Again {
+            failure,
+            allowed: false,
+        }),
+        _ => Err(failure),
+    }
+}
+
+/// The attempt failed for good: how the connection ends, or `None` if the client can be told.
+fn failed(
+    scratch: &Scratch,
+    record: &mut Record,
+    state: &State,
+    reason: Reason,
+    detail: &str,
+) -> Option<Next> {
+    let begun = state.has_begun() || scratch.down.is_torn();
+    if !begun && reason != Reason::ClientGone {
+        return None;
+    }
+    record.because(reason, detail.to_owned());
+    let (true, Some((down, delivery))) = (begun, &state.down) else {
+        return Some(Next::Cut);
+    };
+    record.status = scratch.response.status;
+    record.bytes_out = down.bytes;
+    Some(match delivery.framing {
+        Framing::UntilClose => Next::Reset,
+        _ => Next::Cut,
+    })
+}
