@@ -65,9 +65,9 @@ packages:
 
 # gRPC in Python, in a place of its own.
 python: packages
-	@target/python/bin/python -c "import grpc" 2> /dev/null || { \
+	@target/python/bin/python -c "import grpc, grpc_health" 2> /dev/null || { \
 		python3 -m venv target/python && \
-		target/python/bin/pip install -q -r crates/umay/tests/python/requirements.txt; \
+		target/python/bin/python -m pip install -q -r crates/umay/tests/python/requirements.txt; \
 	}
 
 # These versions build with the toolchain of rust-toolchain.toml; the newest may want a newer one.

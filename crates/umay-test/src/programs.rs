@@ -174,9 +174,16 @@ pub fn python(script: &str, args: &[&str]) -> String {
 /// Starts a script of the same place that listens on the address that it is given.
 #[track_caller]
 pub fn python_endpoint(script: &str) -> Program {
+    python_endpoint_with(script, &[])
+}
+
+/// The same with more arguments behind the address.
+#[track_caller]
+pub fn python_endpoint_with(script: &str, args: &[&str]) -> Program {
     let (interpreter, script) = scripted(script);
     let addr = unique_address();
-    let args = [script.as_str(), &addr.to_string()];
+    let address = addr.to_string();
+    let args = [&[script.as_str(), &address], args].concat();
     Program::start(&interpreter, &args, addr, TempDir::new())
 }
 
@@ -232,9 +239,15 @@ impl Drop for Browser {
 /// A mosquitto that lets everybody in.
 #[track_caller]
 pub fn mosquitto() -> Program {
+    mosquitto_with("")
+}
+
+/// The same with more lines for its listener, such as those that make it speak TLS.
+#[track_caller]
+pub fn mosquitto_with(listener: &str) -> Program {
     let (dir, addr) = (TempDir::new(), unique_address());
     let conf = format!(
-        "listener {} {}\nallow_anonymous true\nmax_queued_messages 0\nuser {}\n",
+        "listener {} {}\n{listener}allow_anonymous true\nmax_queued_messages 0\nuser {}\n",
         addr.port(),
         addr.ip(),
         // Started as root it would change to a user who cannot read the directory.

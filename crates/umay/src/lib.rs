@@ -11,6 +11,7 @@ pub mod front;
 pub mod http;
 pub mod keeper;
 pub mod listener;
+pub mod probe;
 pub mod refusal;
 mod side;
 pub mod site;
