@@ -8,8 +8,9 @@
 //!
 //! What a quiet time is like is measured as Envoy does it: from time to time the limit is lowered, here to a half, for two
 //! windows; in the first the queues drain, the second is measured. (A long-term average, as in `Gradient2Limit`, needs
-//! no such pause, but takes a lasting overload for normal.) Between measurements the quiet latency only falls. If the
-//! limit has been at its minimum for a while, it is quiet already.
+//! no such pause, but takes a lasting overload for normal.) Between measurements the quiet latency only falls. When it
+//! seems outdated, because latency is far below it or does not fall along with the limit, it is measured at once; and
+//! if the limit has been at its minimum for a while, it is quiet already.
 //!
 //! Latency is a median or another quantile, always the same: a minimum says too little of requests that differ.
 
@@ -51,6 +52,13 @@ const PATIENCE: u32 = 4;
 /// After so many windows at the lowest limit latency is what it is in a quiet time.
 const AT_LOWEST: u32 = 5;
 
+/// If the limit fell by more than a tenth so often in a row and latency did not, requests rather take longer now, and
+/// it is time to measure.
+const FALLS: u32 = 3;
+
+/// The same if latency is less than this part of that of a quiet time.
+const SURPRISE: f64 = 0.7;
+
 /// What happened in one window, of half a second or a second.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Window {
@@ -78,6 +86,8 @@ pub struct Adaptive {
     rest: u32,
     /// Windows in a row with too high a latency at the lowest limit.
     at_lowest: u32,
+    /// Windows in a row in which the limit fell a good deal.
+    falls: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +112,7 @@ impl Adaptive {
             phase: Phase::Follow(FIRST_REST),
             rest: FIRST_REST,
             at_lowest: 0,
+            falls: 0,
         }
     }
 
@@ -133,16 +144,18 @@ impl Adaptive {
         let is_telling = window.count >= FEWEST;
         match self.phase {
             Phase::Follow(left) => {
-                if is_telling {
-                    self.follow(window, latency);
-                }
                 let left = left.saturating_sub(1);
-                let is_due = left == 0 && is_telling && self.is_used(window);
-                self.phase = if is_due {
-                    Phase::Drain
-                } else {
-                    Phase::Follow(left)
-                };
+                self.phase = Phase::Follow(left);
+                if is_telling {
+                    let is_due = left == 0 && self.is_used(window);
+                    let has_changed = self.follow(window, latency);
+                    if has_changed {
+                        self.rest = FIRST_REST;
+                    }
+                    if is_due || has_changed {
+                        self.phase = Phase::Drain;
+                    }
+                }
             }
             Phase::Drain => self.phase = Phase::Measure(1),
             Phase::Measure(windows) if !is_telling && windows < PATIENCE => {
@@ -160,7 +173,9 @@ impl Adaptive {
         self.limit()
     }
 
-    fn follow(&mut self, window: Window, latency: f64) {
+    /// True if what is known of a quiet time seems to be outdated.
+    fn follow(&mut self, window: Window, latency: f64) -> bool {
+        let is_surprising = self.quiet.is_some_and(|quiet| latency < quiet * SURPRISE);
         let quiet = match self.quiet {
             // One lucky window is not a quiet time.
             Some(quiet) if latency < quiet => quiet + (latency - quiet) / 4.0,
@@ -171,11 +186,11 @@ impl Adaptive {
         if window.dropped > window.count / DROPPED {
             self.is_opening = false;
             self.limit = self.within(self.limit * BACKOFF);
-            return;
+            return false;
         }
         // If it is not used, it neither helps nor hurts, and a higher one would be a guess.
         if !self.is_used(window) {
-            return;
+            return false;
         }
         let gradient = (TOLERANCE * quiet / latency).clamp(STEEPEST, 1.0);
         self.is_opening &= gradient >= 1.0;
@@ -184,13 +199,24 @@ impl Adaptive {
         } else {
             self.limit * gradient + self.limit.sqrt()
         };
-        self.limit = self.within(next);
+        let next = self.within(next);
+        self.falls = if next < self.limit * 0.9 {
+            self.falls + 1
+        } else {
+            0
+        };
+        self.limit = next;
         let is_lowest = gradient < 1.0 && self.limit() <= LOWEST;
         self.at_lowest = if is_lowest { self.at_lowest + 1 } else { 0 };
         if self.at_lowest >= AT_LOWEST {
             self.quiet = Some(latency);
             self.at_lowest = 0;
         }
+        let has_fallen = self.falls >= FALLS;
+        if has_fallen {
+            self.falls = 0;
+        }
+        has_fallen || is_surprising
     }
 
     fn is_used(&self, window: Window) -> bool {

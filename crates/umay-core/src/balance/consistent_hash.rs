@@ -37,6 +37,9 @@ const BOUND: f64 = 1.25;
 /// So many points are looked at along the ring before all endpoints are.
 const STEPS: usize = 128;
 
+/// Any odd number will do: it keeps the points of one endpoint apart.
+const STRIDE: u64 = 0xd134_2543_de82_ef95;
+
 struct Ring {
     /// In rising order.
     points: Box<[u64]>,
@@ -53,8 +56,10 @@ impl Ring {
         let mut points = Vec::new();
         for (candidate, owner) in candidates.iter().zip(0_u32..) {
             let count = (weight(candidate) as f64 * scale).round().max(1.0);
+            let own = mix(candidate.id);
             for ordinal in 0..count as u64 {
-                points.push((mix(candidate.id ^ mix(ordinal)), mix(candidate.id), owner));
+                let point = mix(own.wrapping_add(ordinal.wrapping_mul(STRIDE)));
+                points.push((point, own, owner));
             }
         }
         // If two points ever fall on each other, the order of the ids decides, not that of the endpoints.
@@ -97,7 +102,7 @@ impl Ring {
 
     /// A number that is random, but the same for the same key and endpoint.
     fn affinity(&self, index: usize, key: u64) -> u64 {
-        mix(key ^ self.ids.get(index).copied().map_or(0, mix))
+        mix(key.rotate_left(32) ^ self.ids.get(index).copied().map_or(0, mix))
     }
 
     /// If the walk found none: one that has room if there is one, by rendezvous, so that the same key gets the same

@@ -22,6 +22,7 @@ mod shares;
 mod tests;
 
 use std::fmt;
+use std::time::Duration;
 
 pub use chance::{below, mix, unit};
 
@@ -34,7 +35,7 @@ pub trait Field {
     /// What a request to it is expected to take to its first byte, in microseconds, failures counted as
     /// slow; 0 if nothing is known. See [`crate::latency::Latency::at`].
     fn latency(&self, index: usize) -> f64;
-    /// How much of its share it may have: 1, or less while it is new.
+    /// How much of its share it may have: 1, or less while it is new; see [`ramp`].
     fn ramp(&self, index: usize) -> f64;
     /// Requests and streams that all of them serve now, if that is known without adding up; `consistent_hash` asks for it,
     /// and adds up if it must.
@@ -67,6 +68,15 @@ pub struct Candidate {
 pub trait Balancer: fmt::Debug + Send + Sync {
     /// The index of the endpoint to take; `None` if all are out, or there is none.
     fn pick(&self, field: &dyn Field, chance: Chance) -> Option<usize>;
+}
+
+/// How much of its share an endpoint may have that is so old: a tenth at first (as in Envoy), then in proportion to its
+/// age, all of it from `slow_start` on; all at once if that is zero.
+pub fn ramp(age: Duration, slow_start: Duration) -> f64 {
+    if age >= slow_start {
+        return 1.0;
+    }
+    (age.as_secs_f64() / slow_start.as_secs_f64()).clamp(0.1, 1.0)
 }
 
 /// What is balanced.

@@ -122,6 +122,18 @@ fn kinds_have_words_and_the_first_is_the_default() {
 }
 
 #[test]
+fn a_share_grows_from_a_tenth_to_the_whole() {
+    let seconds = Duration::from_secs;
+    let at = |age| ramp(seconds(age), seconds(100));
+    assert_eq!(
+        (at(0), at(10), at(50), at(99), at(100)),
+        (0.1, 0.1, 0.5, 0.99, 1.0)
+    );
+    assert_eq!(at(u64::MAX), 1.0);
+    assert_eq!(ramp(Duration::ZERO, Duration::ZERO), 1.0);
+}
+
+#[test]
 fn auto_suits_the_load() {
     let built = |load| Balance::default().build(&candidates(&[1, 1]), load);
     assert!(format!("{:?}", built(Load::Requests)).contains("PeakEwma"));

@@ -12,7 +12,6 @@ mod health;
 mod io;
 mod multiplex;
 mod reach;
-mod row;
 mod watch;
 mod words;
 

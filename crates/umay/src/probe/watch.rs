@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep};
 use umay_core::model::{Endpoint, Probe};
+use umay_core::probe::{Change, Row};
 
-use super::row::{Change, Row};
 use super::verdict;
 use crate::tls::ClientTls;
 
