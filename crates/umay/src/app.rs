@@ -336,6 +336,7 @@ fn status(
                 json!({
                     "address": endpoint.label,
                     "standing": member.standing.as_str(),
+                    "why": member.why,
                     "in_flight": endpoint.in_flight(),
                 })
             });

@@ -1,18 +1,20 @@
 //! One upstream under watch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use umay_core::balance::mix;
 use umay_core::outlier::{Cause, Change, Counts, Outliers};
 use umay_core::roster::Standing;
 
 use super::Command;
 use super::pace::Pace;
-use crate::upstream::{Endpoint, Member, Upstream};
+use crate::probe::{self, Health};
+use crate::upstream::{Member, Upstream};
 
 /// Time between two looks at the counts while nothing calls for one.
 const LOOK: Duration = Duration::from_millis(500);
@@ -22,21 +24,45 @@ pub(super) struct Ward {
     upstream: Arc<Upstream>,
     members: Vec<Member>,
     outliers: Outliers,
+    /// Why endpoints were ejected, by their id.
+    ejected: HashMap<u64, String>,
     /// Labels of endpoints that are to get no new requests.
     drained: BTreeSet<String>,
     commands: mpsc::Receiver<Command>,
+    /// The probes of each endpoint, by its id.
+    probes: HashMap<u64, Watched>,
+    told: mpsc::UnboundedReceiver<(u64, Health)>,
+    tell: mpsc::UnboundedSender<(u64, Health)>,
     pace: Pace,
     random: u64,
 }
 
+/// The probes of one endpoint. They end with it.
+struct Watched {
+    task: AbortHandle,
+    /// Why it is ill, if it is.
+    ill: Option<String>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 impl Ward {
     pub(super) fn new(upstream: &Arc<Upstream>, commands: mpsc::Receiver<Command>) -> Self {
+        let (tell, told) = mpsc::unbounded_channel();
         let mut ward = Self {
             upstream: Arc::clone(upstream),
             members: upstream.roster().members.clone(),
             outliers: Outliers::new(upstream.model.outlier.clone(), upstream.now()),
+            ejected: HashMap::new(),
             drained: BTreeSet::new(),
             commands,
+            probes: HashMap::new(),
+            told,
+            tell,
             pace: Pace::new(upstream),
             random: RandomState::new().hash_one(&upstream.name),
         };
@@ -51,6 +77,7 @@ impl Ward {
             let pause = self.pause();
             tokio::select! {
                 Some(command) = self.commands.recv() => self.obey(command),
+                Some((id, health)) = self.told.recv() => self.probed(id, health),
                 () = upstream.attention.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
@@ -74,6 +101,52 @@ impl Ward {
         let ids: Vec<u64> = self.members.iter().map(|m| m.endpoint.id).collect();
         let changes = self.outliers.keep(&ids);
         self.tell(changes);
+        self.probes.retain(|id, _| ids.contains(id));
+        let Some(probe) = &self.upstream.model.probe else {
+            return;
+        };
+        for member in &self.members {
+            let endpoint = &member.endpoint;
+            self.probes.entry(endpoint.id).or_insert_with(|| {
+                let addresses = endpoint.addresses.clone();
+                let watch = probe::watch(
+                    endpoint.id,
+                    probe.clone(),
+                    endpoint.address.clone(),
+                    move || addresses.clone(),
+                    self.upstream.tls().cloned(),
+                    self.tell.clone(),
+                );
+                Watched {
+                    task: tokio::spawn(watch).abort_handle(),
+                    ill: None,
+                }
+            });
+        }
+    }
+
+    /// Probes say that an endpoint has turned.
+    fn probed(&mut self, id: u64, health: Health) {
+        let Some(watched) = self.probes.get_mut(&id) else {
+            return;
+        };
+        let member = self.members.iter().find(|m| m.endpoint.id == id);
+        let endpoint = member.map_or("", |member| &member.endpoint.label);
+        let upstream = &*self.upstream.name;
+        match health {
+            Health::Well => {
+                if watched.ill.take().is_some() {
+                    if let Some(member) = member {
+                        member.endpoint.begin(self.upstream.now());
+                    }
+                    tracing::info!(upstream, endpoint, "endpoint is well again");
+                }
+            }
+            Health::Ill(why) => {
+                tracing::warn!(upstream, endpoint, why, "endpoint is ill");
+                watched.ill = Some(why);
+            }
+        }
     }
 
     fn obey(&mut self, command: Command) {
@@ -121,11 +194,31 @@ impl Ward {
         self.tell(changes);
         let mut changed = false;
         for member in &mut self.members {
-            let standing = standing(&member.endpoint, &self.outliers, &self.drained, now);
+            let endpoint = &member.endpoint;
+            let ill = self.probes.get(&endpoint.id).and_then(|w| w.ill.as_deref());
+            let standing = if self.drained.contains(&endpoint.label) {
+                Standing::Draining
+            } else if ill.is_some() {
+                Standing::Ill
+            } else if self.outliers.is_ejected(endpoint.id) {
+                Standing::Ejected
+            } else if endpoint.rests_until() > now {
+                Standing::Resting
+            } else {
+                Standing::Well
+            };
             if standing != member.standing {
                 changed = true;
                 member.standing = standing;
-                member.endpoint.metrics.set_standing(standing);
+                member.why = match standing {
+                    Standing::Ill => ill.unwrap_or_default().to_owned(),
+                    Standing::Ejected => {
+                        self.ejected.get(&endpoint.id).cloned().unwrap_or_default()
+                    }
+                    Standing::Resting => "Retry-After".to_owned(),
+                    Standing::Well | Standing::Draining => String::new(),
+                };
+                endpoint.metrics.set_standing(standing);
             }
         }
         if changed {
@@ -135,7 +228,7 @@ impl Ward {
     }
 
     /// Says what became of endpoints.
-    fn tell(&self, changes: Vec<Change>) {
+    fn tell(&mut self, changes: Vec<Change>) {
         let (upstream, healing) = (&*self.upstream.name, &self.upstream.metrics.healing);
         let named = |id: u64| self.members.iter().find(|m| m.endpoint.id == id);
         for change in changes {
@@ -154,9 +247,11 @@ impl Ward {
                         }
                     };
                     tracing::warn!(upstream, endpoint, cause, ?time, "endpoint ejected");
+                    self.ejected.insert(id, cause);
                 }
                 Change::Readmitted { id } => {
                     healing.readmitted.add(1);
+                    self.ejected.remove(&id);
                     let Some(member) = named(id) else { continue };
                     member.endpoint.begin(self.upstream.now());
                     let endpoint = &*member.endpoint.label;
@@ -164,23 +259,5 @@ impl Ward {
                 }
             }
         }
-    }
-}
-
-/// How an endpoint is.
-fn standing(
-    endpoint: &Endpoint,
-    outliers: &Outliers,
-    drained: &BTreeSet<String>,
-    now: u64,
-) -> Standing {
-    if drained.contains(&endpoint.label) {
-        Standing::Draining
-    } else if outliers.is_ejected(endpoint.id) {
-        Standing::Ejected
-    } else if endpoint.rests_until() > now {
-        Standing::Resting
-    } else {
-        Standing::Well
     }
 }

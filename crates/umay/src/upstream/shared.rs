@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use umay_core::balance::{Balancer, Candidate, Load};
 use umay_core::budget::Budget;
-use umay_core::model::{self, Scheme, Source};
+use umay_core::model::{self, ProbeKind, Scheme, Source};
 use umay_core::quantile::Quantiles;
 use umay_core::roster::{self, Standing};
 
@@ -75,6 +75,8 @@ pub struct Member {
     pub terms: model::Endpoint,
     /// How it is.
     pub standing: Standing,
+    /// Why, for people; empty if it is well.
+    pub why: String,
 }
 
 /// Those that may be picked for a kind of load, and what picks them.
@@ -90,7 +92,11 @@ impl Upstream {
         zone: Option<&str>,
         metrics: Arc<UpstreamMetrics>,
     ) -> Result<Arc<Self>, Vec<TlsProblem>> {
-        let wants_tls = model.schemes().any(Scheme::is_tls);
+        let probed = model
+            .probe
+            .as_ref()
+            .is_some_and(|probe| probe.kind == ProbeKind::Tls);
+        let wants_tls = probed || model.schemes().any(Scheme::is_tls);
         let tls = wants_tls.then(|| ClientTls::load(&model.tls)).transpose()?;
         let members = model.endpoints.iter().map(|terms| {
             let ip = terms.host.parse::<IpAddr>().ok();
@@ -100,6 +106,7 @@ impl Upstream {
                 endpoint: Arc::new(Endpoint::new(terms.clone(), addresses, &metrics)),
                 terms: terms.clone(),
                 standing: Standing::Well,
+                why: String::new(),
             }
         });
         let roster = Roster::new(model, zone, members.collect());
@@ -138,6 +145,11 @@ impl Upstream {
     /// Milliseconds since [`conn::START`]: the clock of all that is told of its endpoints.
     pub fn now(&self) -> u64 {
         conn::now()
+    }
+
+    /// How TLS is spoken to endpoints that want it.
+    pub(crate) fn tls(&self) -> Option<&ClientTls> {
+        self.tls.as_ref()
     }
 
     /// True if it makes a difference what the key of a request is.
