@@ -163,6 +163,10 @@ impl Adaptive {
             }
             Phase::Measure(_) => {
                 if is_telling {
+                    // A half of far too much is still too much: what looks slower than before is looked at again soon.
+                    if self.quiet.is_some_and(|quiet| latency * SURPRISE > quiet) {
+                        self.rest = FIRST_REST;
+                    }
                     self.quiet = Some(latency);
                 }
                 self.rest = (self.rest * 2).min(LONGEST_REST);

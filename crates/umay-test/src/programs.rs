@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::{env, fs, thread};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::Pair;
 use crate::tools::{TempDir, eventually, unique_address};
 
@@ -62,6 +64,8 @@ pub fn curl<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> String {
 #[derive(Debug)]
 pub struct Program {
     child: Child,
+    name: String,
+    args: Vec<String>,
     /// Where it listens.
     pub addr: SocketAddr,
     /// Its directory.
@@ -76,24 +80,57 @@ impl Program {
 
     /// Starts a program that listens on `addr` and waits until it does.
     fn start(name: &str, args: &[&str], addr: SocketAddr, dir: TempDir) -> Self {
-        let log = dir.path().join("stderr");
-        let child = Command::new(find(name))
-            .args(args)
-            .current_dir(dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        let mut program = Self { child, addr, dir };
-        eventually(&format!("{name} to listen"), || {
-            if let Some(status) = program.child.try_wait().unwrap() {
-                panic!("{name}: {status}: {}", fs::read_to_string(&log).unwrap());
-            }
-            TcpStream::connect(addr).ok()
-        });
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let mut program = Self {
+            child: spawn(name, &args, &dir),
+            name: name.to_owned(),
+            args,
+            addr,
+            dir,
+        };
+        program.await_listening();
         program
     }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again, with the same directory and address, after [`Self::kill`].
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        self.child = spawn(&self.name, &self.args, &self.dir);
+        self.await_listening();
+    }
+
+    #[track_caller]
+    fn await_listening(&mut self) {
+        let (name, log) = (self.name.clone(), self.dir.path().join("stderr"));
+        eventually(&format!("{name} to listen"), || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("{name}: {status}: {}", fs::read_to_string(&log).unwrap());
+            }
+            TcpStream::connect(self.addr).ok()
+        });
+    }
+}
+
+fn spawn(name: &str, args: &[String], dir: &TempDir) -> Child {
+    Command::new(find(name))
+        .args(args)
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(dir.path().join("stderr")).unwrap())
+        .spawn()
+        .unwrap()
 }
 
 impl Drop for Program {
@@ -259,6 +296,64 @@ pub fn mosquitto_with(listener: &str) -> Program {
     );
     dir.write("mosquitto.conf", conf);
     Program::start("mosquitto", &["-c", "mosquitto.conf"], addr, dir)
+}
+
+/// dnsmasq that knows the names of `hosts` (lines of `ADDRESS NAME`) and whatever the other lines of its
+/// configuration say, for a second at a time. It alone knows names in `test`, so that others there do not
+/// exist; all other names it refuses to look up. See [`Program::rewrite`].
+#[track_caller]
+pub fn dnsmasq(hosts: &str, conf: &str) -> Program {
+    let (dir, addr) = (TempDir::new(), unique_address());
+    dir.write("hosts", hosts);
+    dir.write("dnsmasq.conf", dnsmasq_conf(&dir, addr, conf));
+    let args = ["--keep-in-foreground", "--conf-file=dnsmasq.conf"];
+    Program::start("dnsmasq", &args, addr, dir)
+}
+
+fn dnsmasq_conf(dir: &TempDir, addr: SocketAddr, more: &str) -> String {
+    // Started as root it would change to a user who cannot read the directory.
+    let user = if rustix::process::geteuid().is_root() {
+        "user=root\ngroup=root"
+    } else {
+        ""
+    };
+    format!(
+        "port={}\nlisten-address={}\nbind-interfaces\n{user}\npid-file=\nno-resolv\nno-hosts\n\
+         addn-hosts={}/hosts\nlocal-ttl=1\nlocal=/test/\n{more}\n",
+        addr.port(),
+        addr.ip(),
+        dir.path().display(),
+    )
+}
+
+impl Program {
+    /// Gives dnsmasq other hosts and other lines, and has it start again with them.
+    #[track_caller]
+    pub fn rewrite(&mut self, hosts: &str, conf: &str) {
+        self.dir.write("hosts", hosts);
+        self.dir
+            .write("dnsmasq.conf", dnsmasq_conf(&self.dir, self.addr, conf));
+        self.kill();
+        self.start_again();
+    }
+}
+
+/// etcd with one member, in the clear.
+#[track_caller]
+pub fn etcd() -> Program {
+    let (dir, addr, peer) = (TempDir::new(), unique_address(), unique_address());
+    let (client, peer) = (format!("http://{addr}"), format!("http://{peer}"));
+    let args = [
+        "--name=one",
+        "--data-dir=data",
+        "--logger=zap",
+        &format!("--listen-client-urls={client}"),
+        &format!("--advertise-client-urls={client}"),
+        &format!("--listen-peer-urls={peer}"),
+        &format!("--initial-advertise-peer-urls={peer}"),
+        &format!("--initial-cluster=one={peer}"),
+    ];
+    Program::start("etcd", &args, addr, dir)
 }
 
 #[cfg(test)]

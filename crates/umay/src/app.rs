@@ -47,7 +47,8 @@ impl Plan {
         let mut problems = Vec::new();
         let mut upstreams = Vec::new();
         for upstream in model.upstreams.values() {
-            let metrics = registry.upstream(&upstream.name);
+            let name = &upstream.name;
+            let metrics = (registry.upstream(name), registry.discovery(name));
             match Upstream::build(upstream, model.zone.as_deref(), metrics) {
                 Ok(upstream) => upstreams.push(upstream),
                 Err(more) => problems.extend(more),
@@ -115,7 +116,8 @@ impl App {
         let dropped = plan.registry.access_log_dropped().clone();
         let access = AccessWriter::start(&model.log.access, dropped)
             .with_context(|| format!("cannot open the access log {:?}", model.log.access))?;
-        let keeper = Keeper::start(&plan.upstreams).context("cannot watch over upstreams")?;
+        let keeper =
+            Keeper::start(&plan.upstreams, &model.dns).context("cannot watch over upstreams")?;
         let most = model.limits.connections.unwrap_or(files / 10 * 9 / 2);
         let (phase, _) = watch::channel(Phase::Open);
         let (alive, ended) = mpsc::channel(1);

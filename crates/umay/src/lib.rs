@@ -6,6 +6,7 @@ pub mod cli;
 pub mod conn;
 pub mod demo;
 pub mod detect;
+pub mod discover;
 pub mod drain;
 pub mod front;
 pub mod http;

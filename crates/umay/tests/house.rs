@@ -23,7 +23,7 @@ const FLOORS: &[&[&str]] = &[
     &["http", "tcp"],
     &["story"],
     &["detect", "upstream", "tunnel"],
-    &["site", "probe"],
+    &["site", "discover", "probe"],
     &["tls", "worker", "refusal"],
     &["conn", "drain", "telemetry"],
 ];

@@ -3,7 +3,8 @@
 //! Every endpoint has points on a ring of 64-bit numbers, as many as its weight says; a key belongs to the owner of the
 //! first point after its own (Karger et al., 1997). The points depend on the endpoints' ids and weights only, so all
 //! processes with the same set agree, in whatever order they know it, and a set that loses or gains one endpoint moves
-//! that endpoint's keys and no others.
+//! that endpoint's keys and no others. (Unless that takes the average weight over a step, at 1.4, 2.8, 5.7 and so
+//! on, or equal endpoints past 819 or a doubling of it: then all have half or twice as many points from there on.)
 //!
 //! An endpoint has at most a quarter more in flight than its fair share (bounded loads: Mirrokni, Thorup and
 //! Zadimoghaddam, 2016); beyond that, and while it is out, its keys go on along the ring, each to the

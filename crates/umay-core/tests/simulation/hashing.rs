@@ -85,7 +85,7 @@ fn keys_move_only_from_who_leaves_and_only_to_who_joins() {
     println!(
         "one of 60 leaves or joins: at most {worst:.2} times its fair share of the keys moves"
     );
-    // How much that is depends on how evenly 53 to 160 points fall: one standard deviation is 8 to 14 %.
+    // How much that is depends on how evenly 80 to 240 points fall: one standard deviation is 6 to 11 %.
     assert!(worst < 1.4);
 }
 

@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use umay_core::model::Dns;
 
+use crate::discover::Resolver;
 use crate::side::Side;
 use crate::upstream::Upstream;
 use ward::Ward;
@@ -44,14 +46,15 @@ pub struct Command {
 
 impl Keeper {
     /// Starts to watch over these. Fails if the system gives no thread or no event queue.
-    pub fn start(upstreams: &[Arc<Upstream>]) -> io::Result<Self> {
+    pub fn start(upstreams: &[Arc<Upstream>], dns: &Dns) -> io::Result<Self> {
+        let resolver = Resolver::new(dns);
         let mut commands = Commands::new();
         let side = Side::start("umay-keeper", || {
             let mut wards = JoinSet::new();
-            for upstream in upstreams {
+            for upstream in upstreams.iter().filter(|u| !u.is_original_destination()) {
                 let (tell, told) = mpsc::channel(COMMANDS);
                 commands.insert(upstream.name.clone(), tell);
-                wards.spawn(Ward::new(upstream, told).run());
+                wards.spawn(Ward::new(upstream, &resolver, told).run());
             }
             Ok(async move {
                 while wards.join_next().await.is_some() {}

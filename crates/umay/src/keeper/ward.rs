@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use umay_core::balance::mix;
 use umay_core::outlier::{Cause, Change, Counts, Outliers};
@@ -13,6 +13,7 @@ use umay_core::roster::Standing;
 
 use super::Command;
 use super::pace::Pace;
+use crate::discover::{self, Resolver};
 use crate::probe::{self, Health};
 use crate::upstream::{Member, Upstream};
 
@@ -31,27 +32,47 @@ pub(super) struct Ward {
     commands: mpsc::Receiver<Command>,
     /// The probes of each endpoint, by its id.
     probes: HashMap<u64, Watched>,
+    /// What discovery has found.
+    found: watch::Receiver<discover::State>,
+    /// That it goes on.
+    _discovery: AbortOnDrop,
+    /// True until the first endpoints are known: those that come later begin slowly.
+    first: bool,
     told: mpsc::UnboundedReceiver<(u64, Health)>,
     tell: mpsc::UnboundedSender<(u64, Health)>,
     pace: Pace,
+    /// There is something to publish.
+    changed: bool,
     random: u64,
+}
+
+/// A task that ends with this.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The probes of one endpoint. They end with it.
 struct Watched {
-    task: AbortHandle,
+    _task: AbortOnDrop,
     /// Why it is ill, if it is.
     ill: Option<String>,
 }
 
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 impl Ward {
-    pub(super) fn new(upstream: &Arc<Upstream>, commands: mpsc::Receiver<Command>) -> Self {
+    pub(super) fn new(
+        upstream: &Arc<Upstream>,
+        resolver: &Arc<Resolver>,
+        commands: mpsc::Receiver<Command>,
+    ) -> Self {
+        let model = Arc::new(upstream.model.clone());
+        let (report, found) = watch::channel(discover::State::unasked(&model));
+        let metrics = Arc::clone(&upstream.discovery);
+        let discovery = discover::run(model, Arc::clone(resolver), metrics, report);
+        let discovery = AbortOnDrop(tokio::spawn(discovery).abort_handle());
         let (tell, told) = mpsc::unbounded_channel();
         let mut ward = Self {
             upstream: Arc::clone(upstream),
@@ -61,9 +82,13 @@ impl Ward {
             drained: BTreeSet::new(),
             commands,
             probes: HashMap::new(),
+            first: !upstream.roster().known,
+            found,
+            _discovery: discovery,
             told,
             tell,
             pace: Pace::new(upstream),
+            changed: false,
             random: RandomState::new().hash_one(&upstream.name),
         };
         ward.know();
@@ -78,6 +103,7 @@ impl Ward {
             tokio::select! {
                 Some(command) = self.commands.recv() => self.obey(command),
                 Some((id, health)) = self.told.recv() => self.probed(id, health),
+                Ok(()) = self.found.changed() => self.find(),
                 () = upstream.attention.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
@@ -94,6 +120,43 @@ impl Ward {
         let next = self.outliers.next_change().into_iter().chain(rests).min();
         let next = next.map(|at| Duration::from_millis(at.saturating_sub(now) + 1));
         next.map_or(LOOK, |next| next.min(LOOK))
+    }
+
+    /// Discovery has found other endpoints, or that it cannot.
+    fn find(&mut self) {
+        let state = self.found.borrow_and_update().clone();
+        let now = self.upstream.now();
+        let mut old = std::mem::take(&mut self.members);
+        for found in state.found.iter() {
+            let is = |member: &Member| {
+                member.terms.is(&found.endpoint) && member.endpoint.addresses == found.addresses
+            };
+            let member = match old.iter().position(is) {
+                Some(index) => Member {
+                    terms: found.endpoint.clone(),
+                    ..old.swap_remove(index)
+                },
+                None => self.upstream.member(found),
+            };
+            self.members.push(member);
+        }
+        let (upstream, all) = (&*self.upstream.name, self.members.len());
+        for member in &old {
+            let endpoint = &*member.endpoint.label;
+            tracing::info!(upstream, endpoint, "endpoint has left");
+        }
+        for member in self.members.iter().filter(|m| m.endpoint.is_new()) {
+            let endpoint = &*member.endpoint.label;
+            tracing::info!(upstream, endpoint, all, "endpoint has come");
+            if self.first {
+                member.endpoint.grow_at_once();
+            } else {
+                member.endpoint.begin(now);
+            }
+        }
+        self.first &= !state.settled;
+        self.know();
+        self.changed = true;
     }
 
     /// Who there is has changed.
@@ -118,7 +181,7 @@ impl Ward {
                     self.tell.clone(),
                 );
                 Watched {
-                    task: tokio::spawn(watch).abort_handle(),
+                    _task: AbortOnDrop(tokio::spawn(watch).abort_handle()),
                     ill: None,
                 }
             });
@@ -192,7 +255,7 @@ impl Ward {
         self.random = mix(self.random);
         changes.extend(self.outliers.tick(now, self.random));
         self.tell(changes);
-        let mut changed = false;
+        let mut changed = std::mem::take(&mut self.changed);
         for member in &mut self.members {
             let endpoint = &member.endpoint;
             let ill = self.probes.get(&endpoint.id).and_then(|w| w.ill.as_deref());
@@ -222,8 +285,10 @@ impl Ward {
             }
         }
         if changed {
-            self.upstream
-                .publish(self.members.clone(), true, String::new());
+            let state = self.found.borrow();
+            let problem = state.error.clone().unwrap_or_default();
+            let members = self.members.clone();
+            self.upstream.publish(members, state.settled, problem);
         }
     }
 

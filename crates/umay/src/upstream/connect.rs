@@ -3,10 +3,12 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, TlsStream};
 use umay_core::model;
 use umay_core::reason::Reason;
@@ -108,23 +110,41 @@ impl Share {
     }
 }
 
-/// Resolves the endpoint's name, if it has one, and connects to the first address that answers.
+/// Connects to the endpoint.
 async fn reach(endpoint: &Endpoint) -> Result<TcpStream, Failure> {
-    if let [address] = endpoint.addresses[..] {
-        return dial(address).await;
-    }
-    let endpoint = &endpoint.address;
-    let addresses = lookup_host((&*endpoint.host, endpoint.port)).await;
-    let addresses =
-        addresses.map_err(|error| Failure::new(Reason::EndpointUnresolved, error.to_string()))?;
-    let mut failure = Failure::new(Reason::EndpointUnresolved, "the name has no address");
-    for address in addresses {
-        match dial(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(why) => failure = why,
+    match endpoint.addresses[..] {
+        [] => {
+            let detail = "the name has no address";
+            Err(Failure::new(Reason::EndpointUnresolved, detail))
         }
+        [address] => dial(address).await,
+        [first, second, ..] => race(first, second).await,
     }
-    Err(failure)
+}
+
+/// Connects to whichever of two addresses answers first. The second is tried when the first has failed, or has
+/// not answered for a while (RFC 8305 section 5).
+async fn race(first: SocketAddr, second: SocketAddr) -> Result<TcpStream, Failure> {
+    /// As the RFC recommends.
+    const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+    let mut one = pin!(dial(first));
+    if let Ok(done) = timeout(ATTEMPT_DELAY, one.as_mut()).await {
+        return match done {
+            Ok(stream) => Ok(stream),
+            Err(_) => dial(second).await,
+        };
+    }
+    let mut two = pin!(dial(second));
+    tokio::select! {
+        done = &mut one => match done {
+            Ok(stream) => Ok(stream),
+            Err(_) => two.await,
+        },
+        done = &mut two => match done {
+            Ok(stream) => Ok(stream),
+            Err(_) => one.await,
+        },
+    }
 }
 
 async fn dial(address: SocketAddr) -> Result<TcpStream, Failure> {

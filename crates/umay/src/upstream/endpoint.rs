@@ -1,16 +1,19 @@
 //! One endpoint as the whole process shares it: who it is, how busy it is, and how it has done.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use umay_core::balance::mix;
+use umay_core::balance::{self, mix};
 use umay_core::latency::Latency;
 use umay_core::model;
 
 use crate::telemetry::metrics::{EndpointMetrics, UpstreamMetrics};
+
+/// The share has not begun to grow.
+const NEW: u64 = u64::MAX;
 
 /// One address that can serve.
 #[derive(Debug)]
@@ -21,7 +24,7 @@ pub struct Endpoint {
     pub address: model::Endpoint,
     /// Where to connect to; empty if its name is to be resolved then.
     pub addresses: Vec<SocketAddr>,
-    /// `host:port`, for logs.
+    /// `host:port`, for logs, and `@` with the address if the host is a name.
     pub label: String,
     /// What is counted of it.
     pub metrics: Arc<EndpointMetrics>,
@@ -31,7 +34,7 @@ pub struct Endpoint {
     row: AtomicU32,
     /// It wants no requests before this, in milliseconds of the upstream's clock.
     rests_until: AtomicU64,
-    /// When its share began to grow, in milliseconds of the upstream's clock.
+    /// When its share began to grow, in milliseconds of the upstream's clock; 0 if it is grown.
     began: AtomicU64,
     /// Requests and streams in flight, counted only if there is a cap on them.
     requests: AtomicU32,
@@ -40,17 +43,13 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint of an upstream with these metrics.
+    /// An endpoint of an upstream with these metrics. It is new until it begins.
     pub fn new(
         address: model::Endpoint,
         addresses: Vec<SocketAddr>,
         upstream: &UpstreamMetrics,
     ) -> Self {
-        let label = if address.host.contains(':') {
-            format!("[{}]:{}", address.host, address.port)
-        } else {
-            format!("{}:{}", address.host, address.port)
-        };
+        let label = label(&address, &addresses);
         Self {
             id: id(&address, &addresses),
             address,
@@ -60,7 +59,7 @@ impl Endpoint {
             latency: AtomicU64::default(),
             row: AtomicU32::default(),
             rests_until: AtomicU64::default(),
-            began: AtomicU64::default(),
+            began: AtomicU64::new(NEW),
             requests: AtomicU32::default(),
             connections: AtomicU32::default(),
         }
@@ -93,20 +92,28 @@ impl Endpoint {
 
     /// The part of its share that it may have while it is new: grows evenly during `slow_start`.
     pub fn ramp(&self, slow_start: Duration, now: u64) -> f64 {
-        /// So that it gets something to show with.
-        const LEAST: f64 = 0.1;
         let began = self.began.load(Relaxed);
-        if slow_start.is_zero() || began == 0 {
+        if slow_start.is_zero() || began == 0 || began == NEW {
             return 1.0;
         }
-        let age = Duration::from_millis(now.saturating_sub(began));
-        (age.as_secs_f64() / slow_start.as_secs_f64()).clamp(LEAST, 1.0)
+        balance::ramp(Duration::from_millis(now.saturating_sub(began)), slow_start)
+    }
+
+    /// True if it has not begun.
+    pub(crate) fn is_new(&self) -> bool {
+        self.began.load(Relaxed) == NEW
+    }
+
+    /// It has its whole share at once.
+    pub(crate) fn grow_at_once(&self) {
+        self.began.store(0, Relaxed);
     }
 
     /// Its share grows from now on; what was held against it before is forgotten.
     pub(crate) fn begin(&self, now: u64) {
         self.began.store(now.max(1), Relaxed);
         self.row.store(0, Relaxed);
+        self.latency.store(0, Relaxed);
     }
 
     /// Takes room for a request, if there is some below `cap`.
@@ -171,6 +178,16 @@ impl Endpoint {
     pub(super) fn rest(&self, until: u64, now: u64) -> bool {
         let before = self.rests_until.fetch_max(until, Relaxed);
         before <= now
+    }
+}
+
+/// `host:port`, and behind a name that may have several addresses `@` and which one.
+fn label(address: &model::Endpoint, addresses: &[SocketAddr]) -> String {
+    let (host, port) = (&address.host, address.port);
+    match (host.parse::<IpAddr>(), addresses) {
+        (Ok(ip), _) => SocketAddr::new(ip, port).to_string(),
+        (Err(_), [address]) => format!("{host}:{port}@{}", address.ip()),
+        (Err(_), _) => format!("{host}:{port}"),
     }
 }
 

@@ -80,6 +80,11 @@ impl Room {
         taken
     }
 
+    /// Requests in flight, if they are counted.
+    pub(super) fn taken(&self) -> u32 {
+        self.taken.load(Relaxed)
+    }
+
     /// Gives the room of one request back.
     pub(super) fn leave(&self) {
         self.taken.fetch_sub(1, Relaxed);

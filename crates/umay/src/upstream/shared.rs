@@ -5,7 +5,7 @@
 //! number to know that nothing has changed. Only the upstream's keeper publishes.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,7 +21,8 @@ use umay_core::roster::{self, Standing};
 use super::Endpoint;
 use super::room::Room;
 use crate::conn;
-use crate::telemetry::metrics::UpstreamMetrics;
+use crate::discover::{self, Found};
+use crate::telemetry::metrics::{DiscoveryMetrics, UpstreamMetrics};
 use crate::tls::{ClientTls, TlsProblem};
 
 /// A named group of endpoints.
@@ -33,6 +34,8 @@ pub struct Upstream {
     pub model: model::Upstream,
     /// Its metrics.
     pub metrics: Arc<UpstreamMetrics>,
+    /// Those of its discovery.
+    pub(crate) discovery: Arc<DiscoveryMetrics>,
     /// Umay's own zone.
     zone: Option<String>,
     pub(super) tls: Option<ClientTls>,
@@ -90,30 +93,29 @@ impl Upstream {
     pub fn build(
         model: &model::Upstream,
         zone: Option<&str>,
-        metrics: Arc<UpstreamMetrics>,
+        (metrics, discovery): (Arc<UpstreamMetrics>, Arc<DiscoveryMetrics>),
     ) -> Result<Arc<Self>, Vec<TlsProblem>> {
         let probed = model
             .probe
             .as_ref()
             .is_some_and(|probe| probe.kind == ProbeKind::Tls);
-        let wants_tls = probed || model.schemes().any(Scheme::is_tls);
+        // A registry may know endpoints that want TLS.
+        let told = model.discovery.is_some();
+        let wants_tls = told || probed || model.schemes().any(Scheme::is_tls);
         let tls = wants_tls.then(|| ClientTls::load(&model.tls)).transpose()?;
-        let members = model.endpoints.iter().map(|terms| {
-            let ip = terms.host.parse::<IpAddr>().ok();
-            let addresses = ip.map(|ip| SocketAddr::new(ip, terms.port));
-            let addresses = addresses.into_iter().collect();
-            Member {
-                endpoint: Arc::new(Endpoint::new(terms.clone(), addresses, &metrics)),
-                terms: terms.clone(),
-                standing: Standing::Well,
-                why: String::new(),
-            }
+        let state = discover::State::unasked(model);
+        let members = state.found.iter().map(|found| {
+            let member = Member::new(found, &metrics);
+            member.endpoint.grow_at_once();
+            member
         });
-        let roster = Roster::new(model, zone, members.collect());
+        let mut roster = Roster::new(model, zone, members.collect());
+        roster.known = state.settled;
         Ok(Arc::new(Self {
             name: model.name.clone(),
             model: model.clone(),
             metrics,
+            discovery,
             zone: zone.map(str::to_owned),
             tls,
             roster: ArcSwap::from_pointee(roster),
@@ -204,6 +206,11 @@ impl Upstream {
         self.hedge_after.store(micros, Ordering::Relaxed);
     }
 
+    /// An endpoint that was found, as a member.
+    pub(crate) fn member(&self, found: &Found) -> Member {
+        Member::new(found, &self.metrics)
+    }
+
     /// A new endpoint of this upstream.
     pub(super) fn endpoint(&self, address: model::Endpoint, at: Vec<SocketAddr>) -> Arc<Endpoint> {
         Arc::new(Endpoint::new(address, at, &self.metrics))
@@ -216,6 +223,19 @@ impl Upstream {
         self.roster.store(Arc::new(roster));
         self.generation.fetch_add(1, Ordering::Release);
         self.published.notify_waiters();
+    }
+}
+
+impl Member {
+    fn new(found: &Found, metrics: &UpstreamMetrics) -> Self {
+        let terms = found.endpoint.clone();
+        let endpoint = Endpoint::new(terms.clone(), found.addresses.clone(), metrics);
+        Self {
+            endpoint: Arc::new(endpoint),
+            terms,
+            standing: Standing::Well,
+            why: String::new(),
+        }
     }
 }
 

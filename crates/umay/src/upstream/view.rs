@@ -114,6 +114,11 @@ impl Field for Now<'_> {
         self.of(index, 0, |local| local.endpoint.in_flight())
     }
 
+    fn all_in_flight(&self) -> Option<u64> {
+        let room = &self.share.upstream.room;
+        room.capped.then(|| u64::from(room.taken()))
+    }
+
     fn latency(&self, index: usize) -> f64 {
         let now = self.share.worker.timers.now();
         self.of(index, 0.0, |local| local.endpoint.latency(now))

@@ -34,7 +34,8 @@ impl Collector for Snapshot {
         page.routes(&self.0.live_routes())?;
         page.tcp(&workers)?;
         page.pool(&workers)?;
-        page.upstreams(&self.0.live_upstreams())
+        page.upstreams(&self.0.live_upstreams())?;
+        page.discoveries(&self.0.live_discoveries())
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use umay_core::roster::Standing;
 
 use super::cell::{Counter, SharedCounter};
+use super::discovery::{DiscoveryMetrics, Origin, Update};
 use super::encode::{Workers, seen_outcomes};
 use super::endpoint::{EndpointMetrics, EndpointShard};
 use super::text::{Page, Summed};
@@ -193,6 +194,40 @@ impl Page<'_> {
             "Requests and streams that an endpoint serves",
             busy.into_iter()
                 .map(|(labels, count)| (labels, i64::try_from(count).unwrap_or(i64::MAX))),
+        )
+    }
+
+    pub(super) fn discoveries(&mut self, discoveries: &[Arc<DiscoveryMetrics>]) -> fmt::Result {
+        let updates = discoveries.iter().flat_map(|discovery| {
+            Origin::ALL.into_iter().flat_map(move |origin| {
+                Update::ALL.into_iter().map(move |result| {
+                    let labels = [
+                        ("upstream", discovery.name()),
+                        ("source", origin.as_str()),
+                        ("result", result.as_str()),
+                    ];
+                    (labels, discovery.updates(origin, result))
+                })
+            })
+        });
+        self.counters(
+            "umay_discovery_updates",
+            "Answers about endpoints, by what was asked and what came of it",
+            updates.filter(|(_, count)| *count > 0),
+        )?;
+        self.gauges(
+            "umay_discovery_endpoints",
+            "Endpoints that are known now, one for each address",
+            discoveries
+                .iter()
+                .map(|d| ([("upstream", d.name())], d.endpoints())),
+        )?;
+        self.gauges(
+            "umay_discovery_age_seconds",
+            "Time since all that was asked about endpoints had been answered well",
+            discoveries
+                .iter()
+                .filter_map(|d| Some(([("upstream", d.name())], d.age()?.as_secs_f64()))),
         )
     }
 }

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use prometheus_client::encoding::text;
 
 use super::cell::SharedCounter;
+use super::discovery::DiscoveryMetrics;
 use super::encode::Snapshot;
 use super::route::RouteMetrics;
 use super::text::to_classic;
@@ -23,6 +24,7 @@ pub struct Registry {
     workers: Box<[Arc<WorkerMetrics>]>,
     routes: Named<RouteMetrics>,
     upstreams: Named<UpstreamMetrics>,
+    discoveries: Named<DiscoveryMetrics>,
     access_log_dropped: SharedCounter,
     started: SystemTime,
 }
@@ -43,6 +45,7 @@ impl Registry {
             workers: (0..workers).map(|_| Arc::default()).collect(),
             routes: Mutex::default(),
             upstreams: Mutex::default(),
+            discoveries: Mutex::default(),
             access_log_dropped: SharedCounter::default(),
             started: SystemTime::now(),
         })
@@ -75,6 +78,12 @@ impl Registry {
         })
     }
 
+    /// What is counted of finding out the endpoints of the upstream with this name; it lives as that of a
+    /// route does.
+    pub fn discovery(&self, name: &str) -> Arc<DiscoveryMetrics> {
+        named(&self.discoveries, name, || DiscoveryMetrics::new(name))
+    }
+
     /// Counts the lines that the access log could not write.
     pub fn access_log_dropped(&self) -> &SharedCounter {
         &self.access_log_dropped
@@ -102,6 +111,10 @@ impl Registry {
 
     pub(super) fn live_upstreams(&self) -> Vec<Arc<UpstreamMetrics>> {
         live(&self.upstreams)
+    }
+
+    pub(super) fn live_discoveries(&self) -> Vec<Arc<DiscoveryMetrics>> {
+        live(&self.discoveries)
     }
 
     pub(super) fn started(&self) -> SystemTime {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use umay_core::message::Method;
 use umay_core::reason::Reason;
@@ -283,6 +283,41 @@ fn routes_and_upstreams_have_their_series() {
             .any(|k| k.starts_with("umay_http_request_duration") && k.contains("asleep"))
     );
     drop(asleep);
+}
+
+#[test]
+fn discovery_has_its_series() {
+    let registry = Registry::new(1);
+    let discovery = registry.discovery("app");
+    discovery.updated(Origin::Srv, Update::Changed);
+    discovery.updated(Origin::Etcd, Update::Failed);
+    discovery.updated(Origin::Etcd, Update::Failed);
+    discovery.found(3);
+    let series = read(&registry);
+    for (key, value) in [
+        (
+            r#"umay_discovery_updates_total{upstream="app",source="srv",result="changed"}"#,
+            Some(1.0),
+        ),
+        (
+            r#"umay_discovery_updates_total{upstream="app",source="etcd",result="failed"}"#,
+            Some(2.0),
+        ),
+        (
+            r#"umay_discovery_updates_total{upstream="app",source="dns",result="failed"}"#,
+            None,
+        ),
+        (r#"umay_discovery_endpoints{upstream="app"}"#, Some(3.0)),
+        // Nothing was answered well yet.
+        (r#"umay_discovery_age_seconds{upstream="app"}"#, None),
+    ] {
+        assert_eq!(series.get(key).copied(), value, "{key}");
+    }
+    discovery.good(Instant::now());
+    let age = read(&registry)[r#"umay_discovery_age_seconds{upstream="app"}"#];
+    assert!((0.0..60.0).contains(&age), "{age}");
+    drop(discovery);
+    assert!(!read(&registry).keys().any(|key| key.contains("discovery")));
 }
 
 #[test]

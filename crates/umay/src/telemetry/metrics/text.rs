@@ -71,15 +71,15 @@ impl Page<'_> {
         Ok(())
     }
 
-    pub(super) fn gauges<L: EncodeLabelSet>(
+    pub(super) fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue + Copy>(
         &mut self,
         name: &str,
         help: &str,
-        series: impl Iterator<Item = (L, i64)>,
+        series: impl Iterator<Item = (L, V)>,
     ) -> fmt::Result {
         let mut metric = self.describe(name, help, MetricType::Gauge)?;
-        for (labels, count) in series {
-            metric.encode_family(&labels)?.encode_gauge(&count)?;
+        for (labels, value) in series {
+            metric.encode_family(&labels)?.encode_gauge(&value)?;
         }
         Ok(())
     }
