@@ -20,6 +20,7 @@ pub mod exchange;
 pub mod frames;
 pub mod http;
 pub mod http2;
+pub mod network;
 pub mod programs;
 mod proxy;
 mod server;

@@ -175,7 +175,18 @@ pub fn nginx_that_listens(options: &str, server: &str, files: &[(&str, &[u8])]) 
 /// nghttpd with these options, in the clear or with a certificate, and `files` below its root.
 #[track_caller]
 pub fn nghttpd(tls: Option<&Pair>, options: &[&str], files: &[(&str, &[u8])]) -> Program {
-    let (dir, addr) = (TempDir::new(), unique_address());
+    nghttpd_at(unique_address(), tls, options, files)
+}
+
+/// The same at this address.
+#[track_caller]
+pub fn nghttpd_at(
+    addr: SocketAddr,
+    tls: Option<&Pair>,
+    options: &[&str],
+    files: &[(&str, &[u8])],
+) -> Program {
+    let dir = TempDir::new();
     dir.write("root/.keep", "");
     for (name, content) in files {
         dir.write(&format!("root/{name}"), content);
@@ -276,13 +287,24 @@ impl Drop for Browser {
 /// A mosquitto that lets everybody in.
 #[track_caller]
 pub fn mosquitto() -> Program {
-    mosquitto_with("")
+    mosquitto_as("", unique_address())
 }
 
 /// The same with more lines for its listener, such as those that make it speak TLS.
 #[track_caller]
 pub fn mosquitto_with(listener: &str) -> Program {
-    let (dir, addr) = (TempDir::new(), unique_address());
+    mosquitto_as(listener, unique_address())
+}
+
+/// The same at this address.
+#[track_caller]
+pub fn mosquitto_at(addr: SocketAddr) -> Program {
+    mosquitto_as("", addr)
+}
+
+#[track_caller]
+fn mosquitto_as(listener: &str, addr: SocketAddr) -> Program {
+    let dir = TempDir::new();
     let conf = format!(
         "listener {} {}\n{listener}allow_anonymous true\nmax_queued_messages 0\nuser {}\n",
         addr.port(),

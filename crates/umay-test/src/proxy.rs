@@ -22,7 +22,8 @@ pub struct Setup {
     program: PathBuf,
     args: Vec<String>,
     env: BTreeMap<String, String>,
-    open_files: Option<(u64, u64)>,
+    /// A program that becomes Umay, with its arguments.
+    under: Vec<String>,
     dir: TempDir,
 }
 
@@ -62,7 +63,7 @@ impl Setup {
             program: PathBuf::from(program),
             args: Vec::new(),
             env: env.into(),
-            open_files: None,
+            under: Vec::new(),
             dir: TempDir::new(),
         }
     }
@@ -91,19 +92,21 @@ impl Setup {
     }
 
     /// The limit on open files, soft and hard.
-    pub fn open_files(mut self, soft: u64, hard: u64) -> Self {
-        self.open_files = Some((soft, hard));
+    pub fn open_files(self, soft: u64, hard: u64) -> Self {
+        self.under(["prlimit", &format!("--nofile={soft}:{hard}")])
+    }
+
+    /// A program that becomes Umay, so that the process id stays, with its arguments.
+    pub fn under<A: Into<String>>(mut self, program: impl IntoIterator<Item = A>) -> Self {
+        self.under.extend(program.into_iter().map(Into::into));
         self
     }
 
     fn command(&self) -> Command {
-        let mut command = match self.open_files {
-            // It becomes the program, so that the process id stays.
-            Some((soft, hard)) => {
-                let mut command = Command::new("prlimit");
-                command
-                    .arg(format!("--nofile={soft}:{hard}"))
-                    .arg(&self.program);
+        let mut command = match self.under.split_first() {
+            Some((program, args)) => {
+                let mut command = Command::new(program);
+                command.args(args).arg(&self.program);
                 command
             }
             None => Command::new(&self.program),

@@ -1,7 +1,7 @@
 //! A scripted endpoint: accepts, keeps every byte it gets, and answers as the test says.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -31,12 +31,23 @@ struct Shared {
     sockets: Mutex<Vec<TcpStream>>,
 }
 
+/// A free port of loopback.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 impl Server {
     /// Runs `script` on every connection, with its number from 0.
     pub fn start(
         script: impl Fn(&mut Conn, usize) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        Self::launch(None, script)
+        Self::launch(ANY, None, script)
+    }
+
+    /// The same at this address.
+    pub fn start_at(
+        addr: SocketAddr,
+        script: impl Fn(&mut Conn, usize) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self::launch(addr, None, script)
     }
 
     /// The same over TLS. Records hold what was decrypted; a failed handshake leaves an empty one.
@@ -44,12 +55,12 @@ impl Server {
         tls: Arc<ServerConfig>,
         script: impl Fn(&mut Conn, usize) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        Self::launch(Some(tls), script)
+        Self::launch(ANY, Some(tls), script)
     }
 
     /// Answers every request with what `answer` makes of it, on kept-alive connections.
     pub fn http(answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        Self::launch(None, move |conn, _| serve(conn, &answer))
+        Self::launch(ANY, None, move |conn, _| serve(conn, &answer))
     }
 
     /// The same over TLS.
@@ -57,7 +68,15 @@ impl Server {
         tls: Arc<ServerConfig>,
         answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
     ) -> Self {
-        Self::launch(Some(tls), move |conn, _| serve(conn, &answer))
+        Self::launch(ANY, Some(tls), move |conn, _| serve(conn, &answer))
+    }
+
+    /// Answers 200 with `body` to everything at this address, over TLS if there is a configuration.
+    pub fn ok_at(addr: SocketAddr, tls: Option<Arc<ServerConfig>>, body: &str) -> Self {
+        let body = body.to_owned();
+        Self::launch(addr, tls, move |conn, _| {
+            serve(conn, &|_: &Message| ok(&body))
+        })
     }
 
     /// Answers 200 with `body` to everything.
@@ -72,10 +91,11 @@ impl Server {
     }
 
     fn launch(
+        addr: SocketAddr,
         tls: Option<Arc<ServerConfig>>,
         script: impl Fn(&mut Conn, usize) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind(addr).unwrap();
         let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let of_thread = Arc::clone(&shared);

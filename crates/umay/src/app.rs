@@ -17,11 +17,13 @@ use crate::admin::{self, Admin, AdminState};
 use crate::drain::Phase;
 use crate::keeper::Keeper;
 use crate::listener;
+use crate::original;
 use crate::site::{Route, Site};
 use crate::telemetry::access::{AccessWriter, rfc3339};
 use crate::telemetry::health::{Health, Stage};
 use crate::telemetry::metrics::Registry;
 use crate::tls::{self, TlsProblem};
+use crate::transparent::Applied;
 use crate::upstream::Upstream;
 use crate::worker_thread::{self, Setup};
 
@@ -96,11 +98,23 @@ pub struct App {
     /// Where the admin listener is, if there is one.
     pub admin_address: Option<SocketAddr>,
     timeouts: umay_core::model::Timeouts,
+    /// Rules that send traffic here.
+    rules: Option<Applied>,
 }
 
 impl App {
     /// Opens all sockets and starts all threads. When it returns, connections are served.
     pub fn start(model: &Model, plan: Plan) -> anyhow::Result<Self> {
+        Self::start_with(model, plan, |_| Ok(None))
+    }
+
+    /// The same with rules that send traffic to where it listens, in force before it says that it
+    /// is ready.
+    pub fn start_with(
+        model: &Model,
+        plan: Plan,
+        apply: impl FnOnce(&[(String, SocketAddr)]) -> anyhow::Result<Option<Applied>>,
+    ) -> anyhow::Result<Self> {
         let files = raise_open_files();
         let mut sockets = Vec::new();
         let mut listening = Vec::new();
@@ -110,6 +124,9 @@ impl App {
                 listening.push((site.listener.name.clone(), first.local_addr()?));
             }
             sockets.push(bound);
+        }
+        if plan.sites.iter().any(|site| site.wants_original) {
+            original::listening(listening.iter().map(|(_, address)| *address).collect());
         }
         let health = Health::default();
         let (admin, admin_address) = start_admin(model, &plan, &health, &listening)?;
@@ -152,6 +169,7 @@ impl App {
         for is_started in ready {
             is_started.recv().context("a worker did not start")??;
         }
+        let rules = apply(&listening)?;
         for (name, address) in &listening {
             tracing::info!(listener = name, addr = %address, "listening");
         }
@@ -172,10 +190,11 @@ impl App {
             listening,
             admin_address,
             timeouts: model.timeouts.clone(),
+            rules,
         })
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains: readiness goes off, connections are accepted
+    /// Serves until SIGTERM, SIGINT or SIGHUP, then drains: readiness goes off, connections are accepted
     /// for a while longer, then what is open may finish until the deadline. A second signal ends at
     /// once.
     pub fn run(mut self) -> anyhow::Result<ExitCode> {
@@ -206,6 +225,9 @@ impl App {
             }
         }
         self.health.set(Stage::Draining);
+        if let Some(rules) = &self.rules {
+            rules.suspend();
+        }
         let started = Instant::now();
         self.phase.send_replace(Phase::Leaving);
         let code = tokio::select! {
@@ -253,6 +275,7 @@ impl App {
 struct Signals {
     term: tokio::signal::unix::Signal,
     int: tokio::signal::unix::Signal,
+    hup: tokio::signal::unix::Signal,
     usr1: tokio::signal::unix::Signal,
 }
 
@@ -261,6 +284,7 @@ impl Signals {
         Ok(Self {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
             usr1: signal(SignalKind::user_defined1())?,
         })
     }
@@ -271,6 +295,7 @@ impl Signals {
         tokio::select! {
             _ = self.term.recv() => Some("SIGTERM"),
             _ = self.int.recv() => Some("SIGINT"),
+            _ = self.hup.recv() => Some("SIGHUP"),
             _ = self.usr1.recv() => None,
         }
     }
@@ -286,9 +311,15 @@ impl Signals {
 
 fn bind(site: &Site, workers: usize) -> anyhow::Result<Vec<TcpListener>> {
     let address = site.listener.bind;
-    listener::bind(address, workers).with_context(|| {
+    let bound = listener::bind(address, workers, site.listener.transparent);
+    bound.map_err(|error| {
         let name = &site.listener.name;
-        format!("listener {name} cannot listen on {address} (is another process there? `ss -ltnp` tells)")
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => " (is another process there? `ss -ltnp` tells)",
+            _ => "",
+        };
+        anyhow::Error::new(error)
+            .context(format!("listener {name} cannot listen on {address}{hint}"))
     })
 }
 

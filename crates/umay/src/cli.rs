@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::{env, fs};
@@ -11,8 +12,10 @@ use umay_core::config::{self, Loaded, Place, Problem, Severity, Sources};
 
 use crate::app::{App, Plan};
 use crate::demo::{self, Demo};
+use crate::original;
 use crate::telemetry::events;
 use crate::tls::{self, TlsProblem};
+use crate::transparent::{self, Applied, Exempt, Ports, Rules, Ways};
 
 /// Any protocol on one port.
 #[derive(Debug, Parser)]
@@ -34,6 +37,9 @@ enum Command {
     Run(Config),
     /// Try Umay: a self-signed certificate, endpoints of its own, one port on loopback
     Demo(DemoArgs),
+    /// Proxy this machine's traffic to wherever it is headed, without a configuration
+    #[command(after_help = TRANSPARENT)]
+    Transparent(TransparentArgs),
     /// Say everything that is wrong with a configuration
     #[command(after_help = ENVIRONMENT)]
     Check(Check),
@@ -43,6 +49,12 @@ enum Command {
 const ENVIRONMENT: &str = "\
 Every key of the file has a name in the environment: timeouts.connect is UMAY_TIMEOUTS__CONNECT.
 Flags come before the environment, the environment before the file. All keys: docs/config.md.";
+
+const TRANSPARENT: &str = "\
+Without --outbound and --inbound: --outbound. Connections within the machine are left alone, and so are Umay's own.
+If Umay is killed, the rules stay, and connections to the ports fail until they are removed:
+  nft delete table inet umay_transparent
+More: docs/transparent.md.";
 
 #[derive(Debug, Args)]
 struct Config {
@@ -77,6 +89,25 @@ struct DemoArgs {
 }
 
 #[derive(Debug, Args)]
+struct TransparentArgs {
+    /// Where to listen (repeatable) [default: port 15001, of loopback, or with --inbound of all addresses]
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<String>,
+    /// Take what this machine opens
+    #[arg(long)]
+    outbound: bool,
+    /// Take what comes to this machine or through it
+    #[arg(long)]
+    inbound: bool,
+    /// Connections to which ports: numbers and ranges with commas, or `all`, which leaves out SSH (22)
+    #[arg(long, default_value = "80,443,8080")]
+    ports: Ports,
+    /// Put the rules in force until Umay ends (needs nft and root) instead of only printing them
+    #[arg(long)]
+    apply: bool,
+}
+
+#[derive(Debug, Args)]
 struct Check {
     /// Configuration file (TOML); also UMAY_CONFIG
     file: Option<PathBuf>,
@@ -100,6 +131,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Run(config) => run(config),
         Command::Demo(args) => demo(&args),
+        Command::Transparent(args) => transparent(&args),
         Command::Check(args) => check(args),
     }
 }
@@ -205,6 +237,43 @@ fn sources(file: Option<PathBuf>, flags: Flags) -> anyhow::Result<Sources> {
     })
 }
 
+/// Traffic is sent here by rules, and goes on to where it was headed.
+fn transparent(args: &TransparentArgs) -> anyhow::Result<ExitCode> {
+    let ways = Ways {
+        outbound: args.outbound || !args.inbound,
+        inbound: args.inbound,
+    };
+    let listen = match args.listen.is_empty() {
+        true => transparent::addresses(ways),
+        false => args.listen.clone(),
+    };
+    let document = transparent::document(&listen, ways);
+    let Some((loaded, plan)) = planned("transparent.toml", document) else {
+        return Ok(ExitCode::FAILURE);
+    };
+    for listener in loaded.model.listeners.values() {
+        if let Some(problem) = transparent::unreachable(listener.bind, ways) {
+            anyhow::bail!("{problem}");
+        }
+    }
+    events::start(&loaded.model.log.level)?;
+    let apply = |listening: &[(String, SocketAddr)]| {
+        let rules = Rules {
+            listening: listening.iter().map(|(_, address)| *address).collect(),
+            ways,
+            ports: args.ports.clone(),
+            exempt: match original::can_mark() {
+                true => Exempt::Mark,
+                false => Exempt::User(rustix::process::geteuid().as_raw()),
+            },
+        };
+        let applied = args.apply.then(|| Applied::new(&rules)).transpose()?;
+        writeln!(io::stdout(), "{}", transparent::guide(&rules, args.apply))?;
+        Ok(applied)
+    };
+    App::start_with(&loaded.model, plan, apply)?.run()
+}
+
 /// The embedded default: everything in one process, nothing to prepare.
 fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let endpoints = demo::start().context("cannot start the demo's endpoints")?;
@@ -221,20 +290,8 @@ fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         key = files.path("key.pem"),
         tcp = at.tcp,
     );
-    let sources = Sources {
-        file: Some((PathBuf::from("demo.toml"), text)),
-        // The admin listener, say, may have to be elsewhere.
-        env: env::vars()
-            .filter(|(name, _)| name.starts_with("UMAY_"))
-            .collect(),
-        flags: Vec::new(),
-    };
-    let (loaded, plan) = match plan(&sources) {
-        Ok(planned) => planned,
-        Err(problems) => {
-            eprint(&config::render(&problems, &sources, colour()));
-            return Ok(ExitCode::FAILURE);
-        }
+    let Some((loaded, plan)) = planned("demo.toml", text) else {
+        return Ok(ExitCode::FAILURE);
     };
     drop(files);
     events::start(&loaded.model.log.level)?;
@@ -247,6 +304,22 @@ fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let code = app.run();
     Demo::stop(endpoints);
     code
+}
+
+/// What a document of Umay's own leads to; `None` if what is wrong was told.
+fn planned(name: &str, text: String) -> Option<(Loaded, Plan)> {
+    let sources = Sources {
+        file: Some((PathBuf::from(name), text)),
+        // The admin listener, say, may have to be elsewhere.
+        env: env::vars()
+            .filter(|(name, _)| name.starts_with("UMAY_"))
+            .collect(),
+        flags: Vec::new(),
+    };
+    let planned = plan(&sources);
+    planned
+        .inspect_err(|problems| eprint(&config::render(problems, &sources, colour())))
+        .ok()
 }
 
 /// The demo's certificate and key, as files for as long as they are read.

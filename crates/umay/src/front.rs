@@ -98,7 +98,7 @@ impl Front {
         let stream = arrival.client.stream_route(Protocol::Tcp);
         let silent = stream.map(|route| {
             let wait = self.worker.timeouts.detect;
-            if route.is_server_first() {
+            if route.is_server_first(&arrival.client) {
                 wait.min(GRACE)
             } else {
                 wait

@@ -16,6 +16,7 @@ use tokio::task::spawn_local;
 
 use crate::drain::Phase;
 use crate::front::Front;
+use crate::original;
 use crate::site::{Client, Site};
 use crate::telemetry::metrics::Registry;
 use crate::worker::Worker;
@@ -27,7 +28,12 @@ const BACKLOG: i32 = 4096;
 const BURST: usize = 64;
 
 /// Opens `count` sockets on one address. With port 0 the kernel chooses one for all of them.
-pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
+/// Transparent ones get connections to any address that TPROXY catches.
+pub fn bind(
+    address: SocketAddr,
+    count: usize,
+    transparent: bool,
+) -> io::Result<Vec<std::net::TcpListener>> {
     let mut sockets: Vec<std::net::TcpListener> = Vec::with_capacity(count);
     for _ in 0..count {
         let address = match sockets.first() {
@@ -50,6 +56,13 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpLi
             probe(address)?;
         }
         socket.set_reuse_port(true)?;
+        if transparent {
+            let set = match address {
+                SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
+                SocketAddr::V6(_) => socket.set_ip_transparent_v6(true),
+            };
+            set.map_err(|error| io::Error::new(error.kind(), NOT_TRANSPARENT))?;
+        }
         // What is accepted inherits it, which saves a call for each.
         socket.set_tcp_nodelay(true)?;
         socket.bind(&address.into())?;
@@ -58,6 +71,11 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpLi
     }
     Ok(sockets)
 }
+
+/// What to do about a listener that may not be transparent.
+const NOT_TRANSPARENT: &str = "`transparent = true` needs the capability CAP_NET_ADMIN or CAP_NET_RAW: run as root, give it \
+     (AmbientCapabilities=CAP_NET_ADMIN in a unit of systemd, or setcap cap_net_admin+ep on the program), \
+     or use a redirect in place of TPROXY, which needs none";
 
 /// Fails if somebody listens on the address already.
 fn probe(address: SocketAddr) -> io::Result<()> {
@@ -77,6 +95,8 @@ pub struct Acceptor {
     front: Rc<Front>,
     site: Arc<Site>,
     socket: TcpListener,
+    /// Where that is bound.
+    bound: SocketAddr,
     registry: Arc<Registry>,
     /// Connections that the process may have open.
     most: usize,
@@ -96,6 +116,7 @@ impl Acceptor {
             worker: Rc::clone(worker),
             front: Rc::clone(front),
             site: Arc::clone(site),
+            bound: socket.local_addr()?,
             socket: TcpListener::from_std(socket)?,
             registry: Arc::clone(registry),
             most,
@@ -136,7 +157,14 @@ impl Acceptor {
             metrics.refused.inc();
             return drop(stream);
         }
+        let original = match &*self.site {
+            site if site.wants_original => {
+                original::destination(&stream, self.bound, site.listener.transparent)
+            }
+            _ => None,
+        };
         let client = Client {
+            original,
             site: Arc::clone(&self.site),
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             accepted: Instant::now(),

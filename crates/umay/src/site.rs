@@ -8,9 +8,11 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use umay_core::model::{self, Action, Listener, Model, Protocol, Scheme};
+use umay_core::model::{self, Action, Listener, Model, Protocol, Scheme, Source};
+use umay_core::reason::Reason;
 use umay_core::route::{RouteIdx, Table};
 
+use crate::original;
 use crate::telemetry::access::Downstream;
 use crate::telemetry::metrics::{Registry, RouteMetrics};
 use crate::tls::{PeerFacts, ServerTls, TlsProblem};
@@ -23,6 +25,8 @@ pub struct Site {
     pub table: Table,
     /// TLS termination, if there is any.
     pub tls: Option<ServerTls>,
+    /// One of its routes goes to where clients were headed.
+    pub wants_original: bool,
     routes: Arc<[Route]>,
 }
 
@@ -35,8 +39,11 @@ pub struct Route {
     pub metrics: Arc<RouteMetrics>,
     /// The place of its upstream, if it has one.
     pub upstream: Option<usize>,
-    /// Its endpoints speak before the client does, as the last silent client has shown.
-    server_first: AtomicBool,
+    /// It goes to where the client was headed.
+    pub to_original: bool,
+    /// Endpoints that speak before the client does, as the last silent client has shown: all of
+    /// them as one, or each by itself where clients are headed to it.
+    server_first: original::Table,
     /// All its endpoints have no scheme: they are spoken to in the protocol that was detected.
     undeclared: bool,
     /// One of its endpoints has answered in HTTP.
@@ -50,6 +57,8 @@ pub struct Client {
     pub site: Arc<Site>,
     /// Where it comes from.
     pub peer: SocketAddr,
+    /// Where it was headed before it was redirected or caught; asked for only if a route wants it.
+    pub original: Option<SocketAddr>,
     /// When it was accepted.
     pub accepted: Instant,
     /// What TLS has shown of it.
@@ -71,8 +80,13 @@ impl Site {
         };
         let load = |tls| ServerTls::load(tls, alpn, table.serves_stream());
         let tls = listener.tls.as_ref().map(load).transpose()?;
+        let ours = |route: &&Route| {
+            let only = &route.model.matches.listeners;
+            only.is_empty() || only.contains(&listener.name)
+        };
         Ok(Arc::new(Self {
             table,
+            wants_original: routes.iter().filter(ours).any(|route| route.to_original),
             listener: listener.clone(),
             tls,
             routes: Arc::clone(routes),
@@ -91,39 +105,57 @@ impl fmt::Debug for Site {
     }
 }
 
+/// Destinations of which a route remembers that they speak first.
+const REMEMBERED: usize = 4096;
+
 impl Route {
     /// Prepares all routes of a model.
     pub fn build(model: &Model, registry: &Arc<Registry>) -> Arc<[Self]> {
         let place = |name: &String| model.upstreams.keys().position(|have| have == name);
+        let to = |route: &model::Route| match &route.action {
+            Action::Forward(name) => model.upstreams.get(name),
+            Action::Redirect(_) | Action::Respond(_) => None,
+        };
+        let to_original = |route: &model::Route| {
+            let discovery = to(route).and_then(|upstream| upstream.discovery.as_ref());
+            discovery.is_some_and(|discovery| discovery.source == Source::OriginalDestination)
+        };
         let build = |route: &model::Route| Self {
+            to_original: to_original(route),
+            server_first: original::Table::new(if to_original(route) { REMEMBERED } else { 1 }),
             model: route.clone(),
             metrics: registry.route(&route.name),
             upstream: match &route.action {
                 Action::Forward(name) => place(name),
                 Action::Redirect(_) | Action::Respond(_) => None,
             },
-            server_first: AtomicBool::new(false),
-            undeclared: match &route.action {
-                Action::Forward(name) => model.upstreams.get(name).is_some_and(|upstream| {
-                    upstream.schemes().all(|scheme| scheme == Scheme::Detected)
-                }),
-                Action::Redirect(_) | Action::Respond(_) => false,
-            },
+            undeclared: to(route).is_some_and(|upstream| {
+                // What one destination speaks says nothing about the others.
+                !to_original(route) && upstream.schemes().all(|scheme| scheme == Scheme::Detected)
+            }),
             speaks_http: AtomicBool::new(false),
         };
         model.routes.iter().map(build).collect()
     }
 
-    /// True if its endpoints are known to speak first.
-    pub fn is_server_first(&self) -> bool {
-        self.server_first.load(Relaxed)
+    /// True if its endpoints, or the one that this client was headed to, are known to speak first.
+    pub fn is_server_first(&self, client: &Client) -> bool {
+        self.server_first.contains(&self.spoken_to(client))
     }
 
     /// Remembers who spoke first on it.
-    pub fn learn_server_first(&self, server_first: bool) {
-        if self.is_server_first() != server_first {
-            self.server_first.store(server_first, Relaxed);
+    pub fn learn_server_first(&self, client: &Client, server_first: bool) {
+        let (table, to) = (&self.server_first, self.spoken_to(client));
+        match (table.contains(&to), server_first) {
+            (false, true) => drop(table.insert(&to)),
+            (true, false) => table.remove(table.key(&to)),
+            _ => {}
         }
+    }
+
+    /// Whom a client speaks to on it: where it was headed, or all endpoints as one.
+    fn spoken_to(&self, client: &Client) -> Option<SocketAddr> {
+        client.original.filter(|_| self.to_original)
     }
 
     /// True if raw streams may take the route. Where endpoints have no scheme and one has answered
@@ -144,6 +176,22 @@ impl Client {
     /// The server name that was asked for.
     pub fn sni(&self) -> Option<&str> {
         self.tls.as_ref()?.sni.as_deref()
+    }
+
+    /// Where it was headed, or why it cannot take this route to an endpoint.
+    pub fn headed(&self, route: &Route) -> Result<Option<SocketAddr>, (Reason, &'static str)> {
+        let Some(headed) = self.original else {
+            let unknown = (Reason::OriginalDestinationUnknown, "");
+            return (!route.to_original).then_some(None).ok_or(unknown);
+        };
+        if route.to_original && original::is_own(headed) {
+            return Err((Reason::LoopDetected, "it was headed to a listener of Umay"));
+        }
+        if original::is_outgoing(self.peer, headed) {
+            let detail = "a connection of Umay's own was redirected: exempt its mark or its user";
+            return Err((Reason::LoopDetected, detail));
+        }
+        Ok(Some(headed))
     }
 
     /// The route of a raw stream from it.

@@ -57,6 +57,13 @@ impl Tcp {
         };
         // Connections of streams are not pooled.
         let mut attempts = Attempts::new(true);
+        attempts.original = match client.headed(route) {
+            Ok(headed) => headed,
+            Err((reason, detail)) => {
+                story.tell(&self.worker, client, reason, detail);
+                return conn.close(deadline).await;
+            }
+        };
         let opened = share.open(Cargo::Bytes, &mut attempts, deadline).await;
         let upstream = share.upstream();
         let endpoint = attempts.last.as_ref().map(|local| &local.endpoint);
@@ -79,7 +86,7 @@ impl Tcp {
         story.attempts.connect = link.connect;
         story.ended = tunnel::run(&self.worker, &mut conn, &mut link.conn, deadline).await;
         if let Some(server_first) = story.ended.server_first {
-            route.learn_server_first(server_first);
+            route.learn_server_first(client, server_first);
         }
         if let Some(reason) = story.ended.reason {
             lease.fail(reason);

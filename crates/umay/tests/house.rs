@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["app"],
-    &["worker_thread", "admin", "demo", "keeper"],
+    &["worker_thread", "admin", "demo", "keeper", "transparent"],
     &["side", "listener"],
     &["front"],
     &["http", "tcp"],
@@ -26,6 +26,7 @@ const FLOORS: &[&[&str]] = &[
     &["site", "discover", "probe"],
     &["tls", "worker", "refusal"],
     &["conn", "drain", "telemetry"],
+    &["original"],
 ];
 
 fn files(dir: &Path, found: &mut Vec<PathBuf>) {

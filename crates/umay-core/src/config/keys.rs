@@ -118,6 +118,7 @@ keys! {
     "listener.tls_min": "\"1.2\" or \"1.3\"", "\"1.2\"", "\"1.3\"", "The oldest version of TLS that is spoken.";
     "listener.trusted_proxies": "list of networks", "none", "[\"10.0.0.0/8\"]", "Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed and added to; everybody else's are replaced.";
     "listener.forwarded": "true or false", "false", "true", "Send `Forwarded` (RFC 7239) to endpoints, besides `X-Forwarded-*`.";
+    "listener.transparent": "true or false", "false", "true", "Takes connections to any address that the kernel hands to it (TPROXY; needs `CAP_NET_ADMIN` or `CAP_NET_RAW`). They go on to where they were headed by `to = \"original-destination\"`; see [transparent.md](transparent.md).";
     "route.name": "text", "`route-N`", "\"api\"", "Its name, for logs and metrics.";
     "route.listeners": "list", "all", "[\"public\"]", "The listeners that it applies to.";
     "route.host": "host or list", "any", "\"*.example.com\"", "Hosts: a name, `*.` and a name for everything below it, or `*`. `hosts` is the same.";

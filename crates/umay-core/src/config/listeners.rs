@@ -35,6 +35,7 @@ pub(super) fn read(reader: &mut Reader, top: &mut Section<'_>) -> BTreeMap<Strin
             tls: tls.clone(),
             trusted_proxies: Vec::new(),
             forwarded: false,
+            transparent: false,
         };
         add(reader, &mut listeners, &node, listener);
     }
@@ -113,6 +114,8 @@ fn listener(reader: &mut Reader, section: &mut Section<'_>) -> Option<Listener> 
         }
     }
     let forwarded = section.take("forwarded").and_then(|node| reader.bool(node));
+    let transparent = section.take("transparent");
+    let transparent = transparent.and_then(|node| reader.bool(node));
     let (text, bind) = bind?;
     Some(Listener {
         name: name.unwrap_or(text),
@@ -120,6 +123,7 @@ fn listener(reader: &mut Reader, section: &mut Section<'_>) -> Option<Listener> 
         tls,
         trusted_proxies,
         forwarded: forwarded.unwrap_or(false),
+        transparent: transparent.unwrap_or(false),
     })
 }
 

@@ -86,6 +86,8 @@ pub struct Listener {
     pub trusted_proxies: Vec<IpNet>,
     /// Send `Forwarded` (RFC 7239) besides `X-Forwarded-*`. Default: false.
     pub forwarded: bool,
+    /// Takes connections to any address that the kernel hands to it (TPROXY). Default: false.
+    pub transparent: bool,
 }
 
 /// TLS termination on a listener.

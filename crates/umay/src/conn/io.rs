@@ -14,6 +14,7 @@ use umay_core::message::Fields;
 
 use super::buffer::Buffer;
 use super::stream::Stream;
+use crate::original::Outgoing;
 
 /// A socket, TLS over one, or a stream of HTTP/2.
 #[derive(Debug)]
@@ -31,14 +32,22 @@ pub enum Io {
 pub struct Plain {
     stream: TcpStream,
     replay: Option<Buffer>,
+    /// It is one of Umay's own, which is remembered until it is closed.
+    _outgoing: Option<Outgoing>,
 }
 
 impl Plain {
     /// A socket of which nothing was read yet.
     pub fn new(stream: TcpStream) -> Self {
+        Self::keeping(stream, None)
+    }
+
+    /// The same, of a socket that is remembered until it is closed.
+    pub fn keeping(stream: TcpStream, outgoing: Option<Outgoing>) -> Self {
         Self {
             stream,
             replay: None,
+            _outgoing: outgoing,
         }
     }
 

@@ -25,6 +25,7 @@ use super::entry::brief;
 use super::pace::Pace;
 use super::resolver::Resolver;
 use super::watch::read_file;
+use crate::original;
 use crate::tls::{ClientTls, Offer, connect_reason};
 
 /// The bytes that an answer may have: 10,000 instances in Consul, with all that it says about each.
@@ -149,7 +150,7 @@ impl Client {
         let mut last = "it has no address".to_owned();
         for ip in addresses {
             let address = SocketAddr::new(ip, peer.port);
-            match timeout(self.pace.connect / share, TcpStream::connect(address)).await {
+            match timeout(self.pace.connect / share, original::marked(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => last = error.to_string(),
                 Err(_) => last = format!("{ip} does not answer"),

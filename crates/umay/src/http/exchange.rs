@@ -168,11 +168,13 @@ impl Exchange {
         match &route.model.action {
             Action::Forward(_) => {
                 let http = Rc::clone(&self.http);
-                match route.upstream.and_then(|place| http.upstreams.get(place)) {
-                    Some(share) => self.forward(scratch, record, route, share).await,
-                    None => {
-                        let reason = Reason::Internal;
-                        self.refuse(scratch, record, Some(route), reason, "", no_body)
+                let share = route.upstream.and_then(|place| http.upstreams.get(place));
+                let share = share.ok_or((Reason::Internal, ""));
+                match self.client.headed(route).and(share) {
+                    Ok(share) => self.forward(scratch, record, route, share).await,
+                    // Nothing that comes on this connection can go on, so it is closed.
+                    Err((reason, detail)) => {
+                        self.refuse(scratch, record, Some(route), reason, detail, false)
                             .await
                     }
                 }

@@ -36,6 +36,7 @@ impl Exchange {
         let from = body::on(&self.conn, request.body);
         let mut up = Half::new(from, request.body, limit, true);
         let mut attempts = Attempts::new(false);
+        attempts.original = self.client.original;
         self.stick(request, record, share, &mut attempts);
         let way = self.way(request, route, share);
         // An attempt that is late, while another is made.

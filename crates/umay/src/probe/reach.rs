@@ -16,6 +16,7 @@ use umay_core::model::Endpoint;
 use super::io::{Io, Metered};
 use super::words::{broken, tidy};
 use super::{Failure, Limit, PARTING};
+use crate::original;
 use crate::tls::{self, ClientTls, Offer};
 
 /// Connects to the first address that takes it. Each may use half of the time that is left, and the last one
@@ -36,7 +37,7 @@ pub(super) async fn connect(
         let left = limit.end.saturating_duration_since(now);
         let is_last = place + 1 == addresses.len();
         let wait = if is_last { left } else { left / 2 };
-        let came = match timeout_at(now + wait, TcpStream::connect(address)).await {
+        let came = match timeout_at(now + wait, original::marked(address)).await {
             Ok(Ok(stream)) => {
                 // Without it an answer is late, not wrong.
                 let _ = stream.set_nodelay(true);

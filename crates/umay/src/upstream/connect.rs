@@ -16,6 +16,7 @@ use umay_core::reason::Reason;
 use super::room::Berth;
 use super::{Endpoint, Lease, Share};
 use crate::conn::{Conn, Deadline, Io, Plain, prepare, until};
+use crate::original::{self, Outgoing};
 use crate::tls::{self, Offer};
 
 /// Why there is no connection.
@@ -61,21 +62,22 @@ impl Share {
         let started = Instant::now();
         let wait = self.worker.timeouts.connect;
         deadline.set(wait);
-        let stream = until(deadline, reach(endpoint)).await;
-        let stream = stream.unwrap_or_else(|| {
+        let reached = until(deadline, reach(endpoint)).await;
+        let (stream, outgoing) = reached.unwrap_or_else(|| {
             let detail = format!("no answer to the connect in {wait:?}");
             Err(Failure::new(Reason::ConnectTimeout, detail))
         })?;
         prepare(&stream);
+        let plain = Plain::keeping(stream, outgoing);
         let io = if endpoint.address.scheme.is_tls() {
             deadline.set(wait);
-            let secured = until(deadline, self.secure(stream, &endpoint.address, offer)).await;
+            let secured = until(deadline, self.secure(plain, &endpoint.address, offer)).await;
             secured.unwrap_or_else(|| {
                 let detail = format!("no end of the TLS handshake in {wait:?}");
                 Err(Failure::new(Reason::ConnectTimeout, detail))
             })?
         } else {
-            Io::Plain(Plain::new(stream))
+            Io::Plain(plain)
         };
         self.worker.metrics.pool.opened.inc();
         let took = started.elapsed();
@@ -89,7 +91,7 @@ impl Share {
 
     async fn secure(
         &self,
-        stream: TcpStream,
+        plain: Plain,
         address: &model::Endpoint,
         offer: Offer,
     ) -> Result<Io, Failure> {
@@ -100,7 +102,7 @@ impl Share {
             .server_name(address)
             .map_err(|error| Failure::new(Reason::UpstreamTlsFailed, error.to_string()))?;
         let connector = TlsConnector::from(tls.config(offer).clone());
-        match connector.connect(name, Plain::new(stream)).await {
+        match connector.connect(name, plain).await {
             Ok(stream) => Ok(Io::Tls(Box::new(TlsStream::from(stream)))),
             Err(error) => {
                 let (reason, detail) = tls::connect_reason(&error);
@@ -110,8 +112,11 @@ impl Share {
     }
 }
 
+/// A socket, and what has to be kept as long as it is open.
+type Dialled = (TcpStream, Option<Outgoing>);
+
 /// Connects to the endpoint.
-async fn reach(endpoint: &Endpoint) -> Result<TcpStream, Failure> {
+async fn reach(endpoint: &Endpoint) -> Result<Dialled, Failure> {
     match endpoint.addresses[..] {
         [] => {
             let detail = "the name has no address";
@@ -124,31 +129,31 @@ async fn reach(endpoint: &Endpoint) -> Result<TcpStream, Failure> {
 
 /// Connects to whichever of two addresses answers first. The second is tried when the first has failed, or has
 /// not answered for a while (RFC 8305 section 5).
-async fn race(first: SocketAddr, second: SocketAddr) -> Result<TcpStream, Failure> {
+async fn race(first: SocketAddr, second: SocketAddr) -> Result<Dialled, Failure> {
     /// As the RFC recommends.
     const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
     let mut one = pin!(dial(first));
     if let Ok(done) = timeout(ATTEMPT_DELAY, one.as_mut()).await {
         return match done {
-            Ok(stream) => Ok(stream),
+            Ok(dialled) => Ok(dialled),
             Err(_) => dial(second).await,
         };
     }
     let mut two = pin!(dial(second));
     tokio::select! {
         done = &mut one => match done {
-            Ok(stream) => Ok(stream),
+            Ok(dialled) => Ok(dialled),
             Err(_) => two.await,
         },
         done = &mut two => match done {
-            Ok(stream) => Ok(stream),
+            Ok(dialled) => Ok(dialled),
             Err(_) => one.await,
         },
     }
 }
 
-async fn dial(address: SocketAddr) -> Result<TcpStream, Failure> {
-    TcpStream::connect(address)
+async fn dial(address: SocketAddr) -> Result<Dialled, Failure> {
+    original::connect(address)
         .await
         .map_err(|error| Failure::new(dial_reason(&error), format!("{address}: {error}")))
 }

@@ -18,7 +18,7 @@ fn pair(cert: &str, key: &str) -> CertificatePair {
 fn a_listener_in_full() {
     let text = format!(
         "{TO}[[listener]]\nname = \"public\"\nlisten = \":443\"\ncert = [\"a.pem\", \"b.pem\"]\nkey = [\"a.key\", \"b.pem\"]\n\
-         certs = [\"certs\", {{ cert = \"c.pem\", key = \"c.key\" }}]\ntls_min = \"1.3\"\nforwarded = true\n\
+         certs = [\"certs\", {{ cert = \"c.pem\", key = \"c.key\" }}]\ntls_min = \"1.3\"\nforwarded = true\ntransparent = true\n\
          trusted_proxies = [\"10.0.0.0/8\", \"2001:db8::1\"]\n\
          [listener.default_cert]\ncert = \"d.pem\"\nkey = \"d.key\"\n\
          [listener.client_auth]\nca = \"ca.pem\"\ncrl = \"ca.crl\"\nmode = \"optional\"\n\
@@ -27,7 +27,7 @@ fn a_listener_in_full() {
     let model = model(&text);
     let public = &model.listeners["public"];
     assert_eq!(public.bind.to_string(), "0.0.0.0:443");
-    assert!(public.forwarded);
+    assert!(public.forwarded && public.transparent);
     let nets: Vec<_> = public
         .trusted_proxies
         .iter()
@@ -55,7 +55,8 @@ fn a_listener_in_full() {
         ]
     );
     let plain = &model.listeners["127.0.0.1:80"];
-    assert!(plain.tls.is_none() && !plain.forwarded && plain.trusted_proxies.is_empty());
+    assert!(plain.tls.is_none() && plain.trusted_proxies.is_empty());
+    assert!(!plain.forwarded && !plain.transparent);
 }
 
 #[test]
