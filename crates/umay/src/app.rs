@@ -13,9 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use umay_core::model::Model;
 
-use crate::admin::{self, Admin, AdminState};
+use crate::admin::{self, Admin, AdminState, Control, Socket};
 use crate::drain::Phase;
-use crate::keeper::Keeper;
+use crate::keeper::{self, Keeper};
 use crate::listener;
 use crate::original;
 use crate::site::{Route, Site};
@@ -89,6 +89,7 @@ pub struct App {
     admin: Option<Admin>,
     access: Option<AccessWriter>,
     keeper: Keeper,
+    socket: Option<Socket>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
     /// Closed when the last worker has ended.
@@ -135,6 +136,7 @@ impl App {
             .with_context(|| format!("cannot open the access log {:?}", model.log.access))?;
         let keeper =
             Keeper::start(&plan.upstreams, &model.dns).context("cannot watch over upstreams")?;
+        let socket = start_socket(model, &plan, &health, &listening, &keeper)?;
         let most = model.limits.connections.unwrap_or(files / 10 * 9 / 2);
         let (phase, _) = watch::channel(Phase::Open);
         let (alive, ended) = mpsc::channel(1);
@@ -184,6 +186,7 @@ impl App {
             admin,
             access,
             keeper,
+            socket,
             phase,
             workers,
             ended,
@@ -261,6 +264,7 @@ impl App {
                 let _ = worker.join();
             }
         }
+        drop(self.socket);
         drop(self.keeper);
         if let Some(access) = self.access {
             access.stop(LAST_WORDS);
@@ -321,6 +325,29 @@ fn bind(site: &Site, workers: usize) -> anyhow::Result<Vec<TcpListener>> {
         anyhow::Error::new(error)
             .context(format!("listener {name} cannot listen on {address}{hint}"))
     })
+}
+
+/// Opens the admin socket, if there is to be one.
+fn start_socket(
+    model: &Model,
+    plan: &Plan,
+    health: &Health,
+    listening: &[(String, SocketAddr)],
+    keeper: &Keeper,
+) -> anyhow::Result<Option<Socket>> {
+    let Some(path) = &model.admin_socket else {
+        return Ok(None);
+    };
+    let commands = keeper.commands().clone();
+    let control = Control {
+        status: status(model, plan, health, listening),
+        drain: Arc::new(move |upstream, endpoint, drain| {
+            Box::pin(keeper::drain(commands.clone(), upstream, endpoint, drain))
+        }),
+    };
+    let socket = Socket::start(path, control)
+        .with_context(|| format!("cannot listen on admin.socket {}", path.display()))?;
+    Ok(Some(socket))
 }
 
 fn start_admin(

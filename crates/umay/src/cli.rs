@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use umay_core::config::{self, Loaded, Place, Problem, Severity, Sources};
 
+use crate::admin;
 use crate::app::{App, Plan};
 use crate::demo::{self, Demo};
 use crate::original;
@@ -43,6 +44,9 @@ enum Command {
     /// Say everything that is wrong with a configuration
     #[command(after_help = ENVIRONMENT)]
     Check(Check),
+    /// Take an endpoint out of use, or into use again, in a Umay that runs
+    #[command(subcommand, after_help = SOCKET)]
+    Endpoint(Endpoint),
 }
 
 /// What no flag's help can say.
@@ -118,6 +122,28 @@ struct Check {
     flags: Flags,
 }
 
+const SOCKET: &str = "\
+Umay has to run with admin.socket = \"PATH\"; whoever may open that file may do this.";
+
+#[derive(Debug, Subcommand)]
+enum Endpoint {
+    /// Give it no new requests; what is in flight goes on
+    Drain(Which),
+    /// Give it requests again
+    Undrain(Which),
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// The upstream's name, as in /status
+    upstream: String,
+    /// The endpoint's address, as in /status
+    endpoint: String,
+    /// The admin socket; also UMAY_ADMIN__SOCKET
+    #[arg(long, value_name = "FILE")]
+    socket: Option<PathBuf>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// With the line and a mark
@@ -133,6 +159,8 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo(&args),
         Command::Transparent(args) => transparent(&args),
         Command::Check(args) => check(args),
+        Command::Endpoint(Endpoint::Drain(which)) => drain(&which, true),
+        Command::Endpoint(Endpoint::Undrain(which)) => drain(&which, false),
     }
 }
 
@@ -178,6 +206,30 @@ fn check(args: Check) -> anyhow::Result<ExitCode> {
     };
     writeln!(io::stdout(), "{verdict}")?;
     Ok(code)
+}
+
+/// Asks a running Umay to drain an endpoint, or to end that.
+fn drain(which: &Which, drain: bool) -> anyhow::Result<ExitCode> {
+    let told = env::var_os("UMAY_ADMIN__SOCKET").map(PathBuf::from);
+    let socket = which.socket.clone().or(told);
+    let socket =
+        socket.context("which Umay? give --socket FILE, the admin.socket of its configuration")?;
+    let (upstream, endpoint) = (&which.upstream, &which.endpoint);
+    let action = if drain { "drain" } else { "undrain" };
+    let target = admin::target(upstream, endpoint, action);
+    let answer = admin::ask(&socket, &target)
+        .with_context(|| format!("cannot ask the Umay at {}", socket.display()))?;
+    if let Some(error) = answer.get("error").and_then(serde_json::Value::as_str) {
+        anyhow::bail!("{error}");
+    }
+    let in_flight = answer.get("in_flight").and_then(serde_json::Value::as_u64);
+    let text = match (drain, in_flight.unwrap_or(0)) {
+        (true, 0) => format!("{endpoint} gets no new requests, and nothing is in flight."),
+        (true, count) => format!("{endpoint} gets no new requests; in flight: {count}."),
+        (false, _) => format!("{endpoint} gets requests again."),
+    };
+    writeln!(io::stdout(), "{text}")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Everything from the sources to what can be started, with all that is wrong on the way.

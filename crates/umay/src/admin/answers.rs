@@ -19,7 +19,7 @@ use crate::telemetry::health::Stage;
 use crate::telemetry::metrics::Format;
 
 const PLAIN: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
-const JSON: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+pub(super) const JSON: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
 
 /// Sent with every answer: nothing is guessed, loaded, framed or kept.
 const SECURITY: [(HeaderName, &str); 4] = [

@@ -1,6 +1,6 @@
 //! The admin listener: metrics, health and status, for scrapers, orchestrators and people.
 //!
-//! It only ever tells: there is nothing here that changes state, so reaching it is reading it. It
+//! It only ever tells: what changes state is on a unix socket ([`Socket`]), so reaching it is reading it. It
 //! has a thread of its own, so a slow scrape costs the workers nothing, and every connection carries
 //! one request, so idle ones cannot pile up.
 
@@ -8,8 +8,11 @@ mod answers;
 mod page;
 #[cfg(test)]
 mod page_tests;
+mod socket;
 #[cfg(test)]
 mod tests;
+
+pub use socket::{Control, Drained, Socket, ask, target};
 
 use std::fmt;
 use std::io;

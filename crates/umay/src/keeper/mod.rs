@@ -40,8 +40,8 @@ pub struct Command {
     pub endpoint: String,
     /// True if it should get no new requests, false if it should again.
     pub drain: bool,
-    /// Told how many endpoints have that label.
-    pub done: oneshot::Sender<usize>,
+    /// Told what is in flight there; `None` if there is no such endpoint.
+    pub done: oneshot::Sender<Option<u64>>,
 }
 
 impl Keeper {
@@ -71,4 +71,32 @@ impl Keeper {
     pub fn commands(&self) -> &Commands {
         &self.commands
     }
+}
+
+/// Drains an endpoint, or ends that. Gives what is in flight there, or why it cannot.
+pub async fn drain(
+    commands: Commands,
+    upstream: String,
+    endpoint: String,
+    drain: bool,
+) -> Result<u64, String> {
+    let Some(to) = commands.get(&upstream) else {
+        let all: Vec<_> = commands.keys().map(String::as_str).collect();
+        return Err(format!(
+            "there is no upstream {upstream}; there are: {}",
+            all.join(", ")
+        ));
+    };
+    let (done, told) = oneshot::channel();
+    let command = Command {
+        endpoint: endpoint.clone(),
+        drain,
+        done,
+    };
+    let gone = |_| "its keeper is gone".to_owned();
+    to.send(command).await.map_err(|_| gone(()))?;
+    let found = told.await.map_err(|_| gone(()))?;
+    found.ok_or_else(|| {
+        format!("upstream {upstream} has no endpoint {endpoint}; /status tells which it has")
+    })
 }

@@ -218,9 +218,11 @@ impl Ward {
             drain,
             done,
         } = command;
-        let found = self.members.iter().filter(|m| m.endpoint.label == endpoint);
-        let found = found.count();
-        if found > 0 {
+        let mut found = self.members.iter().filter(|m| m.endpoint.label == endpoint);
+        let first = found.next().map(|member| member.endpoint.in_flight());
+        let in_flight =
+            first.map(|first| found.map(|m| m.endpoint.in_flight()).sum::<u64>() + first);
+        if in_flight.is_some() {
             let upstream = &*self.upstream.name;
             tracing::info!(
                 upstream,
@@ -235,7 +237,7 @@ impl Ward {
             }
         }
         // Whoever asked may have gone.
-        let _ = done.send(found);
+        let _ = done.send(in_flight);
     }
 
     /// Looks at what has been counted, and publishes what follows from it.

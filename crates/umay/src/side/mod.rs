@@ -19,7 +19,8 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -90,18 +91,44 @@ pub(crate) fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> 
     TcpListener::from_std(listener)
 }
 
+/// What connections come to.
+pub(crate) trait Door: Send + Sync + 'static {
+    /// A connection.
+    type Stream: Send + 'static;
+
+    /// Waits for the next.
+    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Door for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<TcpStream> {
+        let (stream, _) = self.accept().await?;
+        // Without it small answers are late, not wrong.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+}
+
+impl Door for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<UnixStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
 /// Accepts connections for ever, at most `most` at a time, and gives each to `handle` in a task of
 /// its own. While all places are taken, clients wait in the kernel's queue.
-pub(crate) async fn accept<F>(listener: TcpListener, most: usize, handle: impl Fn(TcpStream) -> F)
+pub(crate) async fn accept<D: Door, F>(door: D, most: usize, handle: impl Fn(D::Stream) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let places = Arc::new(Semaphore::new(most));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                // Without it small answers are late, not wrong.
-                let _ = stream.set_nodelay(true);
+        match door.next().await {
+            Ok(stream) => {
                 let connection = handle(stream);
                 tokio::spawn(async move {
                     connection.await;
@@ -118,7 +145,10 @@ where
 
 /// Serves one HTTP/1 connection. A request's head has to arrive within `head`; `keep_alive` says
 /// whether another may follow it.
-pub(crate) async fn http(stream: TcpStream, app: Router, head: Duration, keep_alive: bool) {
+pub(crate) async fn http<S>(stream: S, app: Router, head: Duration, keep_alive: bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head)

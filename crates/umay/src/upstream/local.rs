@@ -17,7 +17,7 @@ pub struct Local {
     pub(super) pool: RefCell<Pool>,
     /// The same for HTTP/2.
     pub(super) multiplexes: Multiplexes,
-    /// It is no longer one of the upstream's: what is open may go on, and nothing is kept for later.
+    /// It is no longer one of the upstream's, or is drained: what is open may go on, and nothing is kept for later.
     pub(super) left: Cell<bool>,
 }
 
@@ -38,7 +38,7 @@ impl Local {
         }
     }
 
-    /// The endpoint has left: idle connections are closed, and others when they are idle.
+    /// The endpoint has left, or is to: idle connections are closed, and others when they are idle.
     pub(super) fn leave(&self) {
         self.left.set(true);
         self.pool.borrow_mut().clear();

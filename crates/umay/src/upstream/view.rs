@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use umay_core::balance::Field;
+use umay_core::roster::Standing;
 
 use super::shared::Picks;
 use super::{Attempts, Cargo, Endpoint, Local, Roster, Share, Upstream};
@@ -53,6 +54,11 @@ impl View {
             let endpoint = &member.endpoint;
             let local = old.remove(&Arc::as_ptr(endpoint));
             let local = local.unwrap_or_else(|| Rc::new(Local::new(Arc::clone(endpoint), cap)));
+            if member.standing == Standing::Draining {
+                local.leave();
+            } else {
+                local.left.set(false);
+            }
             known.insert(Arc::as_ptr(endpoint), Rc::clone(&local));
             self.all.push(local);
         }
