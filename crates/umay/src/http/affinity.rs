@@ -54,7 +54,9 @@ pub(super) fn set_cookie(sticky: &Sticky, endpoint: &Endpoint, secure: bool) -> 
     let age = sticky
         .max_age
         .map(|age| format!("; Max-Age={}", age.as_secs()));
-    let secure = if secure { "; Secure" } else { "" };
+    // Names with these prefixes demand it (RFC 6265bis section 4.1.3).
+    let must = name.starts_with("__Host-") || name.starts_with("__Secure-");
+    let secure = if secure || must { "; Secure" } else { "" };
     let age = age.unwrap_or_default();
     format!("{name}={token:016x}; Path=/; HttpOnly; SameSite=Lax{secure}{age}")
 }

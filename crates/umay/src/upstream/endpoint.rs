@@ -10,7 +10,7 @@ use umay_core::balance::{self, mix};
 use umay_core::latency::Latency;
 use umay_core::model;
 
-use crate::telemetry::metrics::{EndpointMetrics, UpstreamMetrics};
+use crate::telemetry::metrics::EndpointMetrics;
 
 /// The share has not begun to grow.
 const NEW: u64 = u64::MAX;
@@ -43,18 +43,18 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint of an upstream with these metrics. It is new until it begins.
+    /// An endpoint; `metrics` gives its own, by its label. It is new until it begins.
     pub fn new(
         address: model::Endpoint,
         addresses: Vec<SocketAddr>,
-        upstream: &UpstreamMetrics,
+        metrics: impl FnOnce(&str) -> Arc<EndpointMetrics>,
     ) -> Self {
         let label = label(&address, &addresses);
         Self {
             id: id(&address, &addresses),
             address,
             addresses,
-            metrics: upstream.endpoint(&label),
+            metrics: metrics(&label),
             label,
             latency: AtomicU64::default(),
             row: AtomicU32::default(),

@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use umay_core::balance::Chance;
-use umay_core::model::{self, Scheme};
+use umay_core::model::Scheme;
 use umay_core::quantile::Quantiles;
 use umay_core::reason::Reason;
 
@@ -418,12 +418,7 @@ impl Share {
     /// The endpoint where the client was headed, unless it has failed.
     fn original(&self, view: &mut View, attempts: &Attempts) -> Option<Rc<Local>> {
         let at = attempts.original?;
-        let make = || {
-            let host = at.ip().to_string();
-            let address = model::Endpoint::new(Scheme::Detected, host, at.port());
-            let endpoint = self.upstream.endpoint(address, vec![at]);
-            Rc::new(Local::new(endpoint, self.cap))
-        };
+        let make = || Rc::new(Local::new(self.upstream.original(at), self.cap));
         let local = view.originals.entry(at).or_insert_with(make);
         (!attempts.excludes(local)).then(|| Rc::clone(local))
     }

@@ -211,9 +211,12 @@ impl Upstream {
         Member::new(found, &self.metrics)
     }
 
-    /// A new endpoint of this upstream.
-    pub(super) fn endpoint(&self, address: model::Endpoint, at: Vec<SocketAddr>) -> Arc<Endpoint> {
-        Arc::new(Endpoint::new(address, at, &self.metrics))
+    /// An endpoint for where a client was headed.
+    pub(super) fn original(&self, at: SocketAddr) -> Arc<Endpoint> {
+        let host = at.ip().to_string();
+        let address = model::Endpoint::new(Scheme::Detected, host, at.port());
+        let metrics = |label: &str| self.metrics.unlisted(label);
+        Arc::new(Endpoint::new(address, vec![at], metrics))
     }
 
     /// Makes these the endpoints from now on.
@@ -229,6 +232,7 @@ impl Upstream {
 impl Member {
     fn new(found: &Found, metrics: &UpstreamMetrics) -> Self {
         let terms = found.endpoint.clone();
+        let metrics = |label: &str| metrics.endpoint(label);
         let endpoint = Endpoint::new(terms.clone(), found.addresses.clone(), metrics);
         Self {
             endpoint: Arc::new(endpoint),

@@ -72,7 +72,7 @@ impl UpstreamMetrics {
 
     /// The metrics of a new endpoint.
     pub fn endpoint(&self, label: &str) -> Arc<EndpointMetrics> {
-        let metrics = Arc::new(EndpointMetrics::new(label, self.workers));
+        let metrics = self.unlisted(label);
         let mut endpoints = self
             .endpoints
             .lock()
@@ -80,6 +80,12 @@ impl UpstreamMetrics {
         endpoints.retain(|known| known.strong_count() > 0);
         endpoints.push(Arc::downgrade(&metrics));
         metrics
+    }
+
+    /// Those of an endpoint that clients choose: it is counted, but has no series of its own, or they would choose
+    /// how many series there are.
+    pub fn unlisted(&self, label: &str) -> Arc<EndpointMetrics> {
+        Arc::new(EndpointMetrics::new(label, self.workers))
     }
 
     /// Counts a request or stream, before it is given to any endpoint.
