@@ -14,59 +14,55 @@ use umay_core::reason::Reason;
 use super::body::Half;
 use super::duplex::{Duplex, End, State};
 use super::exchange::{Exchange, Next};
+use super::forward::Way;
 use super::record::Record;
 use super::scratch::Scratch;
 use super::{affinity, answer, head};
-use crate::conn::Millis;
-use crate::site::Route;
 use crate::tunnel;
 use crate::upstream::{Failure, Lease, Link, Opened};
 
 impl Exchange {
-    /// Begins an attempt on what was opened, and follows it to its end.
-    pub(super) async fn attempt(
-        &mut self,
+    /// Begins an attempt on what was opened.
+    pub(super) fn start(
+        &self,
         scratch: &mut Scratch,
         record: &mut Record,
         up: &mut Half,
+        way: &Way<'_>,
         (opened, lease): (Opened, Lease),
-        with: With<'_>,
-    ) -> Attempt {
-        let link = match self.begin(scratch, record, with.route, up, opened) {
-            Ok(link) => link,
+    ) -> Result<Tried, Attempt> {
+        match self.begin(scratch, record, way.route, up, opened) {
+            Ok(link) => {
+                (record.reused, record.connect) = (link.reused, link.connect);
+                let state = State::new(way.until);
+                Ok(Tried { link, lease, state })
+            }
             Err(failure) if failure.reason == Reason::UpstreamRefusedStream => {
                 lease.fail(failure.reason);
-                return Attempt::Refused(failure);
+                Err(Attempt::Refused(failure))
             }
             Err(failure) => {
                 lease.cancel();
-                return Attempt::Failed(failure.reason, failure.detail);
+                Err(Attempt::Failed(failure.reason, failure.detail))
             }
-        };
-        (record.reused, record.connect) = (link.reused, link.connect);
-        let state = State::new(with.until);
-        let tried = Tried { link, lease, state };
-        self.follow(scratch, record, up, tried, with).await
+        }
     }
 
-    /// Follows an attempt to its end.
+    /// Follows an attempt until it ends. It stays where it is, for it is large, and most are followed once.
     pub(super) async fn follow(
         &mut self,
         scratch: &mut Scratch,
         record: &mut Record,
         up: &mut Half,
-        tried: Tried,
+        tried: &mut Tried,
         with: With<'_>,
-    ) -> Attempt {
-        let Tried {
-            mut link,
-            mut lease,
-            state,
-        } = tried;
+    ) -> End {
         let Some(forwarded) = &record.forwarded else {
-            return Attempt::Over(Next::Close);
+            return End::Failed(Reason::Internal, String::new());
         };
-        let sticky = self.set_cookie(forwarded, &lease, with.stuck);
+        let Tried { link, lease, state } = tried;
+        let route = with.way.route;
+        let sticky = self.set_cookie(forwarded, lease, with.stuck);
         let mut duplex = Duplex {
             worker: &self.http.worker,
             deadline: &self.deadline,
@@ -74,18 +70,18 @@ impl Exchange {
                 client: &self.client,
                 request: &scratch.request,
                 forwarded,
-                route: Some(with.route),
+                route: Some(route),
                 sticky: sticky.as_deref(),
             },
             client: &mut self.conn,
             link: &mut link.conn,
             awaited: link.awaited.as_mut(),
             response: &mut scratch.response,
-            up,
+            up: &mut *up,
             up_out: &mut scratch.up,
             down_out: &mut scratch.down,
             state,
-            lease: &mut lease,
+            lease,
             may_retry: with.may_retry,
         };
         let (mut late, mut rival) = (with.late, with.rival);
@@ -99,7 +95,10 @@ impl Exchange {
             if let Poll::Ready(end) = duplex.poll(cx) {
                 return Poll::Ready(end);
             }
-            if duplex.may_be_late() && late.as_mut().is_some_and(|late| late.is_now(cx)) {
+            if let Some(moment) = &mut late
+                && duplex.may_be_late()
+                && moment.is_now(cx)
+            {
                 late = None;
                 if (with.may_hedge)() {
                     return Poll::Ready(End::Late);
@@ -108,25 +107,23 @@ impl Exchange {
             Poll::Pending
         })
         .await;
-        let state = duplex.state;
         record.bytes_in = up.bytes;
-        record.first_byte = state.first_byte;
-        if state.down.is_some() {
-            with.route.learn_http();
+        record.first_byte = tried.state.first_byte;
+        if tried.state.down.is_some() {
+            route.learn_http();
         }
-        if let Some(first_byte) = state.first_byte {
-            let metrics = &lease.share().upstream().metrics;
+        if let Some(first_byte) = tried.state.first_byte {
+            let metrics = &tried.lease.share().upstream().metrics;
             metrics.answered(self.http.worker.index, first_byte);
             if rival.is_some() {
                 metrics.healing.hedges_won.add(1);
             }
         }
-        let tried = Tried { link, lease, state };
-        self.conclude(scratch, record, up, tried, end).await
+        end
     }
 
     /// What comes of an attempt that has ended so.
-    async fn conclude(
+    pub(super) fn conclude(
         &mut self,
         scratch: &mut Scratch,
         record: &mut Record,
@@ -134,53 +131,45 @@ impl Exchange {
         tried: Tried,
         end: End,
     ) -> Attempt {
-        if matches!(end, End::Late) {
-            return Attempt::Late(Box::new(tried));
-        }
-        let Tried { link, lease, state } = tried;
-        match end {
-            End::Late | End::Overtaken => {
-                lease.cancel();
-                Attempt::Overtaken
+        let (reason, detail) = match end {
+            End::Late => return Attempt::Late(Box::new(tried)),
+            End::Switch => return Attempt::Switch(Box::new(tried)),
+            End::Overtaken => {
+                tried.lease.cancel();
+                return Attempt::Overtaken;
             }
-            End::Complete => Attempt::Over(self.completed(scratch, record, up, link, &state)),
-            End::Switch => {
-                up.release(&mut self.conn);
-                // Boxed, for few exchanges become one.
-                Attempt::Over(Box::pin(self.tunnel(scratch, record, link)).await)
-            }
+            End::Complete => return Attempt::Over(self.completed(scratch, record, up, tried)),
             End::Retry => {
                 let detail = format!("status {}", scratch.response.status);
-                Attempt::Again {
+                return Attempt::Again {
                     failure: Failure::new(Reason::UpstreamUnavailable, detail),
                     allowed: true,
-                }
-            }
-            End::Failed(reason, detail) => {
-                let harmless = scratch.request.method.is_idempotent() || !up.started;
-                let replayable = up.can_replay() && !state.answered;
-                let reused = link.reused;
-                drop(link);
-                let failure = Failure { reason, detail };
-                let failure = match again(failure, replayable, harmless, reused) {
-                    Ok(attempt) => {
-                        // What was idle may be closed: that says nothing of the endpoint.
-                        if !matches!(attempt, Attempt::Stale(_)) {
-                            lease.fail(reason);
-                        }
-                        return attempt;
-                    }
-                    Err(failure) => failure,
                 };
-                lease.fail(reason);
-                match failed(scratch, record, &state, reason, &failure.detail) {
-                    Some(next) => {
-                        up.release(&mut self.conn);
-                        Attempt::Over(self.cut(scratch, record, reason, next))
-                    }
-                    None => Attempt::Failed(reason, failure.detail),
-                }
             }
+            End::Failed(reason, detail) => (reason, detail),
+        };
+        let Tried { link, lease, state } = tried;
+        let harmless = scratch.request.method.is_idempotent() || !up.started;
+        let replayable = up.can_replay() && !state.answered;
+        let reused = link.reused;
+        drop(link);
+        let failure = match again(Failure { reason, detail }, replayable, harmless, reused) {
+            Ok(attempt) => {
+                // What was idle may be closed: that says nothing of the endpoint.
+                if !matches!(attempt, Attempt::Stale(_)) {
+                    lease.fail(reason);
+                }
+                return attempt;
+            }
+            Err(failure) => failure,
+        };
+        lease.fail(reason);
+        match failed(scratch, record, &state, reason, &failure.detail) {
+            Some(next) => {
+                up.release(&mut self.conn);
+                Attempt::Over(self.cut(scratch, record, reason, next))
+            }
+            None => Attempt::Failed(reason, failure.detail),
         }
     }
 
@@ -218,9 +207,13 @@ impl Exchange {
         scratch: &Scratch,
         record: &mut Record,
         up: &mut Half,
-        mut link: Link,
-        state: &State,
+        tried: Tried,
     ) -> Next {
+        let Tried {
+            mut link,
+            lease: _lease,
+            state,
+        } = tried;
         up.release(&mut self.conn);
         let Some((down, delivery)) = &state.down else {
             return Next::Close;
@@ -242,7 +235,13 @@ impl Exchange {
     }
 
     /// The endpoint has agreed to another protocol: from here on bytes are passed on as they are.
-    async fn tunnel(&mut self, scratch: &mut Scratch, record: &mut Record, mut link: Link) -> Next {
+    pub(super) async fn tunnel(
+        &mut self,
+        scratch: &mut Scratch,
+        record: &mut Record,
+        tried: &mut Tried,
+    ) -> Next {
+        let link = &mut tried.link;
         let worker = &self.http.worker;
         record.status = scratch.response.status;
         let head = &scratch.down.lead;
@@ -267,9 +266,7 @@ impl Exchange {
 
 /// What an attempt is made with.
 pub(super) struct With<'a> {
-    pub(super) route: &'a Route,
-    /// When all has to be over.
-    pub(super) until: Millis,
+    pub(super) way: &'a Way<'a>,
     /// The endpoint that the client's cookie names.
     pub(super) stuck: Option<u64>,
     pub(super) may_retry: &'a dyn Fn() -> bool,
@@ -307,6 +304,8 @@ pub(super) enum Attempt {
     Over(Next),
     /// The connection that was there already was dead: a fresh one may do.
     Stale(Failure),
+    /// The protocol changes: what follows is a tunnel.
+    Switch(Box<Tried>),
     /// The answer is late: another endpoint may be asked as well.
     Late(Box<Tried>),
     /// The rival has answered first.

@@ -37,7 +37,7 @@ pub(super) struct Duplex<'a> {
     pub(super) up: &'a mut Half,
     pub(super) up_out: &'a mut Outgoing,
     pub(super) down_out: &'a mut Outgoing,
-    pub(super) state: State,
+    pub(super) state: &'a mut State,
     /// What the endpoint is used by: it is told how the endpoint does.
     pub(super) lease: &'a mut Lease,
     /// Whether the request may be tried elsewhere, which is then paid for.

@@ -1,7 +1,7 @@
 //! A request on its way to an endpoint: picked, connected, sent, and tried elsewhere if that is safe.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -29,41 +29,53 @@ impl Exchange {
         route: &Route,
         share: &Rc<Share>,
     ) -> Next {
-        scratch.up.clear();
-        scratch.down.clear();
+        scratch.clear();
         let request = &scratch.request;
         let limit = route.model.max_body.or(self.http.worker.limits.body);
-        let from = body::on(&self.conn, request.body);
-        let mut up = Half::new(from, request.body, limit, true);
-        let mut attempts = Attempts::new(false);
-        attempts.original = self.client.original;
-        self.stick(request, record, share, &mut attempts);
+        let framing = request.body;
+        let mut up = Half::new(body::on(&self.conn, framing), framing, limit, true);
+        let mut attempts = self.attempts(request, record, share);
         let way = self.way(request, route, share);
-        // An attempt that is late, while another is made.
-        let mut rival: Option<Box<Tried>> = None;
+        let mut rival: Option<Box<Tried>> = None; // An attempt that is late, while another is made.
         loop {
             let opened = self.open(&way, &mut attempts, rival.as_deref_mut());
             let opened = opened.await;
             record.attempts = attempts.count;
             let last = attempts.last.clone();
             record.endpoint = last.map(|local| (Rc::clone(share), local));
-            let attempt = match opened {
+            let mut attempt = match opened {
                 Err(Unopened::Reset(reset)) => {
                     let (reason, detail) = reset_by_client(reset);
                     record.because(reason, detail);
                     return Next::Cut;
                 }
-                Err(Unopened::Failed(failure)) => Err(failure),
-                Err(Unopened::Overtaken) => Err(Failure::new(Reason::UpstreamTimeout, "")),
-                Ok(opened) => Ok(opened),
+                Err(Unopened::Failed(Failure { reason, detail })) => {
+                    Attempt::Failed(reason, detail)
+                }
+                Err(Unopened::Overtaken) => Attempt::Overtaken,
+                Ok(opened) => {
+                    let mut place = Some(opened);
+                    let rival = rival.as_deref_mut();
+                    self.go(
+                        (scratch, record, &mut up),
+                        (&way, &attempts),
+                        &mut place,
+                        rival,
+                    )
+                    .await
+                }
             };
-            let attempt = self.go(
-                (scratch, record, &mut up),
-                (&way, &attempts),
-                attempt,
-                rival.take(),
-            );
-            match attempt.await {
+            if let Some(rival) = rival.take() {
+                attempt = self
+                    .resume(
+                        (scratch, record, &mut up),
+                        (&way, &attempts),
+                        attempt,
+                        rival,
+                    )
+                    .await;
+            }
+            match attempt {
                 Attempt::Over(next) => return next,
                 // Once: a connection that is shared looks like that again to whoever comes second.
                 Attempt::Stale(_) if !attempts.fresh => attempts.fresh = true,
@@ -89,65 +101,79 @@ impl Exchange {
                         .refuse(scratch, record, Some(route), reason, &detail, read)
                         .await;
                 }
-                // Only with a rival, which was followed.
-                Attempt::Overtaken => return Next::Cut,
+                Attempt::Switch(mut tried) => {
+                    up.release(&mut self.conn);
+                    // Boxed, for few exchanges become one.
+                    return Box::pin(self.tunnel(scratch, record, &mut tried)).await;
+                }
+                Attempt::Overtaken => return Next::Cut, // Only with a rival, which was followed.
             }
         }
     }
 
-    /// Makes an attempt on what was opened, and comes back to its rival if that has not been beaten.
+    /// Makes an attempt on what was opened.
     async fn go(
         &mut self,
         (scratch, record, up): (&mut Scratch, &mut Record, &mut Half),
         (way, attempts): (&Way<'_>, &Attempts),
-        opened: Result<(Opened, Lease), Failure>,
-        mut rival: Option<Box<Tried>>,
+        place: &mut Option<(Opened, Lease)>,
+        rival: Option<&mut Tried>,
     ) -> Attempt {
-        let share = way.share;
-        let may_retry = || share.may_retry(way.cargo, attempts);
-        let may_hedge = || share.may_hedge(way.cargo, attempts);
-        let with = || With {
-            route: way.route,
-            until: way.until,
+        let Some(opened) = place.take() else {
+            return Attempt::Failed(Reason::Internal, String::new());
+        };
+        let mut tried = match self.start(scratch, record, up, way, opened) {
+            Ok(tried) => tried,
+            Err(attempt) => return attempt,
+        };
+        let (share, cargo) = (way.share, way.cargo);
+        let late = share.upstream().hedge_after();
+        let with = With {
+            way,
             stuck: attempts.stuck,
-            may_retry: &may_retry,
-            may_hedge: &may_hedge,
-            late: None,
-            rival: None,
+            may_retry: &|| share.may_retry(cargo, attempts),
+            may_hedge: &|| share.may_hedge(cargo, attempts),
+            late: late.filter(|_| rival.is_none()).map(Late::after),
+            rival,
         };
-        let attempt = match opened {
-            Ok(opened) => {
-                let late = share.upstream().hedge_after();
-                let with = With {
-                    late: late.filter(|_| rival.is_none()).map(Late::after),
-                    rival: rival.as_deref_mut(),
-                    ..with()
-                };
-                self.attempt(scratch, record, up, opened, with).await
-            }
-            Err(Failure { reason, detail }) => Attempt::Failed(reason, detail),
-        };
-        let Some(rival) = rival else {
-            return attempt;
-        };
-        if matches!(attempt, Attempt::Over(_)) {
-            rival.lease.cancel();
-            return attempt;
-        }
-        // Whatever came of the second, the first may still be answered.
-        let local = Rc::clone(rival.lease.local());
-        record.endpoint = Some((Rc::clone(share), local));
-        self.follow(scratch, record, up, *rival, with()).await
+        let end = self.follow(scratch, record, up, &mut tried, with).await;
+        self.conclude(scratch, record, up, tried, end)
     }
 
-    /// What keeps the request at an endpoint.
-    fn stick(
-        &self,
-        request: &Request,
-        record: &Record,
-        share: &Rc<Share>,
-        attempts: &mut Attempts,
-    ) {
+    /// Comes back to a rival that was not beaten: whatever came of the second attempt, the first may still be
+    /// answered. Boxed, for few come here.
+    fn resume<'a>(
+        &'a mut self,
+        (scratch, record, up): (&'a mut Scratch, &'a mut Record, &'a mut Half),
+        (way, attempts): (&'a Way<'_>, &'a Attempts),
+        attempt: Attempt,
+        mut rival: Box<Tried>,
+    ) -> Pin<Box<dyn Future<Output = Attempt> + 'a>> {
+        Box::pin(async move {
+            if matches!(attempt, Attempt::Over(_) | Attempt::Switch(_)) {
+                rival.lease.cancel();
+                return attempt;
+            }
+            let (share, cargo) = (way.share, way.cargo);
+            let local = Rc::clone(rival.lease.local());
+            record.endpoint = Some((Rc::clone(share), local));
+            let with = With {
+                way,
+                stuck: attempts.stuck,
+                may_retry: &|| share.may_retry(cargo, attempts),
+                may_hedge: &|| false,
+                late: None,
+                rival: None,
+            };
+            let end = self.follow(scratch, record, up, &mut rival, with).await;
+            self.conclude(scratch, record, up, *rival, end)
+        })
+    }
+
+    /// No attempt yet, but what keeps the request at an endpoint.
+    fn attempts(&self, request: &Request, record: &Record, share: &Rc<Share>) -> Attempts {
+        let mut attempts = Attempts::new(false);
+        attempts.original = self.client.original;
         let upstream = share.upstream();
         if upstream.wants_key() {
             let by = &upstream.model.hash_by;
@@ -157,6 +183,7 @@ impl Exchange {
             let cookie = affinity::cookie(&request.fields, &sticky.cookie);
             attempts.stuck = cookie.and_then(affinity::token);
         }
+        attempts
     }
 
     fn way<'a>(&self, request: &Request, route: &'a Route, share: &'a Rc<Share>) -> Way<'a> {
@@ -279,12 +306,12 @@ impl Exchange {
 }
 
 /// Where a request goes.
-struct Way<'a> {
-    route: &'a Route,
-    share: &'a Rc<Share>,
-    cargo: Cargo,
+pub(super) struct Way<'a> {
+    pub(super) route: &'a Route,
+    pub(super) share: &'a Rc<Share>,
+    pub(super) cargo: Cargo,
     /// When all has to be over.
-    until: Millis,
+    pub(super) until: Millis,
 }
 
 /// Why there is no way to an endpoint.

@@ -15,6 +15,14 @@ pub(super) struct Scratch {
     pub(super) down: Outgoing,
 }
 
+impl Scratch {
+    /// Forgets what was to be written.
+    pub(super) fn clear(&mut self) {
+        self.up.clear();
+        self.down.clear();
+    }
+}
+
 /// What is free.
 #[derive(Debug, Default)]
 #[expect(
@@ -36,8 +44,7 @@ impl Scratches {
         if free.len() < Self::KEPT {
             scratch.request.clear();
             scratch.response.clear();
-            scratch.up.clear();
-            scratch.down.clear();
+            scratch.clear();
             free.push(scratch);
         }
     }
