@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 
+use crate::conn::await_first;
 use crate::drain::Phase;
 use crate::front::Front;
 use crate::original;
@@ -157,6 +158,7 @@ impl Acceptor {
             metrics.refused.inc();
             return drop(stream);
         }
+        await_first(&stream);
         let original = match &*self.site {
             site if site.wants_original => {
                 original::destination(&stream, self.bound, site.listener.transparent)

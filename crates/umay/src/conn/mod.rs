@@ -263,6 +263,15 @@ impl Conn {
     }
 }
 
+/// Prepares a socket that was accepted: it waits to be told that there is something to read. The
+/// runtime guesses that there is, but the first bytes come a little after the connection, so most of
+/// the reads that follow from the guess find nothing.
+pub fn await_first(stream: &TcpStream) {
+    let nothing = || Err::<(), _>(ErrorKind::WouldBlock.into());
+    // Nothing is lost: no events were waited for since the accept, so the next wait tells all.
+    let _ = stream.try_io(tokio::io::Interest::READABLE, nothing);
+}
+
 /// Prepares a socket that was connected: small writes go out at once.
 pub fn prepare(stream: &TcpStream) {
     // Fails only if the peer is gone already, which the next read will tell.
