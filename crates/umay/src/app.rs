@@ -25,7 +25,8 @@ use crate::telemetry::metrics::Registry;
 use crate::tls::{self, TlsProblem};
 use crate::transparent::Applied;
 use crate::upstream::Upstream;
-use crate::worker_thread::{self, Setup};
+use crate::worker::Settings;
+use crate::worker_thread::{self, Change, Setup};
 
 /// Time that what was cut has to say so in the log.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -92,6 +93,8 @@ pub struct App {
     socket: Option<Socket>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
+    /// Where workers are told of other configurations.
+    changes: Vec<mpsc::UnboundedSender<Change>>,
     /// Closed when the last worker has ended.
     ended: mpsc::Receiver<()>,
     /// Where it listens, by the listener's name.
@@ -141,9 +144,12 @@ impl App {
         let (phase, _) = watch::channel(Phase::Open);
         let (alive, ended) = mpsc::channel(1);
         let mut workers = Vec::new();
+        let mut changes = Vec::new();
         let mut ready = Vec::new();
         for index in (0..plan.workers).rev() {
             let (started, is_started) = std::sync::mpsc::sync_channel(1);
+            let (tell, told) = mpsc::unbounded_channel();
+            changes.push(tell);
             let setup = Setup {
                 index,
                 workers: plan.workers,
@@ -156,9 +162,8 @@ impl App {
                     .cloned()
                     .zip(sockets.iter_mut().filter_map(Vec::pop))
                     .collect(),
-                timeouts: model.timeouts.clone(),
-                limits: model.limits.clone(),
-                http2: model.http2.clone(),
+                settings: Settings::of(model),
+                changes: told,
                 most,
                 // Two files each: a twentieth, of what connections leave.
                 pipes: files / 40 / plan.workers.max(1),
@@ -189,6 +194,7 @@ impl App {
             socket,
             phase,
             workers,
+            changes,
             ended,
             listening,
             admin_address,

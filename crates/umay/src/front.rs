@@ -41,6 +41,15 @@ impl Front {
         })
     }
 
+    /// What takes its place, with these.
+    pub fn succeed(&self, worker: &Rc<Worker>, upstreams: &Rc<Upstreams>) -> Rc<Self> {
+        Rc::new(Self {
+            worker: Rc::clone(worker),
+            http: self.http.succeed(worker, upstreams),
+            tcp: Tcp::new(worker, upstreams),
+        })
+    }
+
     /// Serves a connection from its accept to its end.
     pub async fn serve(self: Rc<Self>, stream: TcpStream, client: Client) {
         let _open = self.worker.drain.hold();

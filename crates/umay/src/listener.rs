@@ -3,6 +3,7 @@
 //! Every worker has a socket of its own on each address (`SO_REUSEPORT`), so the kernel spreads the
 //! connections and no worker waits for another.
 
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -12,13 +13,14 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use crate::conn::await_first;
 use crate::drain::Phase;
 use crate::front::Front;
 use crate::original;
-use crate::site::{Client, Site};
+use crate::site::{Client, Door};
 use crate::telemetry::metrics::Registry;
 use crate::worker::Worker;
 
@@ -93,35 +95,44 @@ fn probe(address: SocketAddr) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Acceptor {
     worker: Rc<Worker>,
-    front: Rc<Front>,
-    site: Arc<Site>,
+    /// As it is now.
+    front: Rc<RefCell<Rc<Front>>>,
+    door: Rc<Door>,
     socket: TcpListener,
     /// Where that is bound.
     bound: SocketAddr,
     registry: Arc<Registry>,
-    /// Connections that the process may have open.
-    most: usize,
+    /// Connections that the process may have open, as it is now.
+    most: Rc<Cell<usize>>,
+    /// Told when the listener is gone.
+    closed: Rc<Notify>,
 }
 
 impl Acceptor {
     /// Takes over a socket from [`bind`]. To be called in the worker's runtime.
     pub fn new(
         worker: &Rc<Worker>,
-        front: &Rc<Front>,
-        site: &Arc<Site>,
+        front: &Rc<RefCell<Rc<Front>>>,
+        door: &Rc<Door>,
         socket: std::net::TcpListener,
         registry: &Arc<Registry>,
-        most: usize,
+        most: &Rc<Cell<usize>>,
     ) -> io::Result<Self> {
         Ok(Self {
             worker: Rc::clone(worker),
             front: Rc::clone(front),
-            site: Arc::clone(site),
+            door: Rc::clone(door),
             bound: socket.local_addr()?,
             socket: TcpListener::from_std(socket)?,
             registry: Arc::clone(registry),
-            most,
+            most: Rc::clone(most),
+            closed: Rc::default(),
         })
+    }
+
+    /// To be told when the listener is gone.
+    pub fn closed(&self) -> Rc<Notify> {
+        Rc::clone(&self.closed)
     }
 
     /// Accepts until the worker drains. What waits in the backlog then is still accepted, for the
@@ -133,6 +144,7 @@ impl Acceptor {
                 biased;
                 stream = self.socket.accept() => stream,
                 _ = drain.wait_for(|phase| *phase >= Phase::Draining) => break,
+                () = self.closed.notified() => break,
             };
             match stream {
                 Ok((stream, peer)) => self.accepted(stream, peer),
@@ -152,14 +164,15 @@ impl Acceptor {
     fn accepted(&self, stream: TcpStream, peer: SocketAddr) {
         let metrics = &self.worker.metrics.connections;
         metrics.accepted.inc();
-        if self.registry.open_connections() >= self.most {
+        if self.registry.open_connections() >= self.most.get() {
             // Room is made for the next one; for this one it comes too late.
             self.worker.timers.shed(SHED);
             metrics.refused.inc();
             return drop(stream);
         }
         await_first(&stream);
-        let original = match &*self.site {
+        let site = self.door.site();
+        let original = match &*site {
             site if site.wants_original => {
                 original::destination(&stream, self.bound, site.listener.transparent)
             }
@@ -167,12 +180,13 @@ impl Acceptor {
         };
         let client = Client {
             original,
-            site: Arc::clone(&self.site),
+            site,
+            door: Rc::clone(&self.door),
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             accepted: Instant::now(),
             tls: None,
         };
-        let front = Rc::clone(&self.front);
+        let front = Rc::clone(&self.front.borrow());
         spawn_local(front.serve(stream, client));
     }
 
@@ -185,7 +199,7 @@ impl Acceptor {
         if out {
             let shed = self.worker.timers.shed(SHED);
             tracing::warn!(
-                listener = self.site.listener.name,
+                listener = self.door.site().listener.name,
                 %error,
                 shed,
                 "cannot accept: idle connections were closed to make room (raise the limit on open files, or set limits.connections)"

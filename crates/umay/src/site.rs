@@ -1,5 +1,7 @@
 //! A listener's site: what it serves, built from the model and shared by all workers.
 
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
@@ -12,6 +14,7 @@ use umay_core::model::{self, Action, Listener, Model, Protocol, Scheme, Source};
 use umay_core::reason::Reason;
 use umay_core::route::{RouteIdx, Table};
 
+use crate::drain::Phase;
 use crate::original;
 use crate::telemetry::access::Downstream;
 use crate::telemetry::metrics::{Registry, RouteMetrics};
@@ -50,11 +53,51 @@ pub struct Route {
     speaks_http: AtomicBool,
 }
 
-/// A client's connection, as far as it is known before it says anything.
+/// What one worker serves at a listener now. Another configuration takes its place between two requests.
 #[derive(Debug)]
+pub struct Door {
+    site: RefCell<Arc<Site>>,
+    phase: Cell<Phase>,
+}
+
+impl Door {
+    /// A door to this site.
+    pub fn new(site: Arc<Site>) -> Rc<Self> {
+        Rc::new(Self {
+            site: RefCell::new(site),
+            phase: Cell::new(Phase::Open),
+        })
+    }
+
+    /// True if this site is for the same listener.
+    pub fn is_at(&self, site: &Site) -> bool {
+        let listener = &self.site.borrow().listener;
+        (&listener.name, listener.bind) == (&site.listener.name, site.listener.bind)
+    }
+
+    /// What is served there now.
+    pub fn site(&self) -> Arc<Site> {
+        Arc::clone(&self.site.borrow())
+    }
+
+    /// Another site takes its place.
+    pub fn set_site(&self, site: Arc<Site>) {
+        self.site.replace(site);
+    }
+
+    /// Its listener is gone: connections end as in a drain.
+    pub fn close(&self) {
+        self.phase.set(Phase::Draining);
+    }
+}
+
+/// A client's connection, as far as it is known before it says anything.
+#[derive(Clone, Debug)]
 pub struct Client {
     /// Where it came to.
     pub site: Arc<Site>,
+    /// The same, as it is now.
+    pub door: Rc<Door>,
     /// Where it comes from.
     pub peer: SocketAddr,
     /// Where it was headed before it was redirected or caught; asked for only if a route wants it.
@@ -173,6 +216,20 @@ impl Route {
 }
 
 impl Client {
+    /// How far the end has come, for it: that of the worker, or of its listener.
+    pub fn phase(&self, worker: Phase) -> Phase {
+        worker.max(self.door.phase.get())
+    }
+
+    /// The same client where it is now; `None` if nothing has changed.
+    pub fn renewed(&self) -> Option<Self> {
+        let same = Arc::ptr_eq(&self.site, &self.door.site.borrow());
+        (!same).then(|| Self {
+            site: self.door.site(),
+            ..self.clone()
+        })
+    }
+
     /// The server name that was asked for.
     pub fn sni(&self) -> Option<&str> {
         self.tls.as_ref()?.sni.as_deref()

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use umay_core::model::{Http2, Limits, Timeouts};
+use umay_core::model::{Http2, Limits, Model, Timeouts};
 
 use crate::conn::{Buffers, DEFAULT_SIZE, Pipes, Timers};
 use crate::drain::Drain;
@@ -21,13 +21,13 @@ pub struct Worker {
     /// Its shard of the metrics.
     pub metrics: Arc<WorkerMetrics>,
     /// Its end of the access log.
-    pub access: AccessLog,
+    pub access: Rc<AccessLog>,
     /// Deadlines.
     pub timers: Rc<Timers>,
     /// Read buffers.
     pub buffers: Rc<Buffers>,
     /// Pipes.
-    pub pipes: Pipes,
+    pub pipes: Rc<Pipes>,
     /// The end of its life.
     pub drain: Rc<Drain>,
     /// Waits, by configuration.
@@ -39,31 +39,76 @@ pub struct Worker {
     random: Cell<u64>,
 }
 
+/// What the configuration says to workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Waits.
+    pub timeouts: Timeouts,
+    /// Caps.
+    pub limits: Limits,
+    /// How HTTP/2 is spoken.
+    pub http2: Http2,
+}
+
+impl Settings {
+    /// Those of a model.
+    pub fn of(model: &Model) -> Self {
+        Self {
+            timeouts: model.timeouts.clone(),
+            limits: model.limits.clone(),
+            http2: model.http2.clone(),
+        }
+    }
+
+    /// Bytes of a read buffer: a head must fit into one whole, with room to see that it does not.
+    fn buffer(&self) -> usize {
+        DEFAULT_SIZE.max(self.limits.head.saturating_add(1024))
+    }
+}
+
 impl Worker {
     /// A worker that has nothing to do yet; it may open so many pipes.
     pub fn new(
         index: usize,
         metrics: Arc<WorkerMetrics>,
         access: AccessLog,
-        timeouts: Timeouts,
-        limits: Limits,
-        http2: Http2,
+        settings: Settings,
         pipes: usize,
     ) -> Rc<Self> {
-        // A head must fit into a buffer whole, with room to see that it does not.
-        let size = DEFAULT_SIZE.max(limits.head.saturating_add(1024));
         Rc::new(Self {
             index,
             metrics,
-            access,
+            access: Rc::new(access),
             timers: Timers::new(),
-            buffers: Buffers::new(size),
-            pipes: Pipes::new(pipes),
+            buffers: Buffers::new(settings.buffer()),
+            pipes: Rc::new(Pipes::new(pipes)),
             drain: Rc::default(),
-            timeouts,
-            limits,
-            http2,
+            timeouts: settings.timeouts,
+            limits: settings.limits,
+            http2: settings.http2,
             random: Cell::new(RandomState::new().hash_one(index)),
+        })
+    }
+
+    /// The same worker with other settings. What has begun goes on with those that it began with.
+    pub fn with(&self, settings: Settings) -> Rc<Self> {
+        let same = settings.limits.head == self.limits.head;
+        Rc::new(Self {
+            index: self.index,
+            metrics: Arc::clone(&self.metrics),
+            access: Rc::clone(&self.access),
+            timers: Rc::clone(&self.timers),
+            buffers: if same {
+                Rc::clone(&self.buffers)
+            } else {
+                Buffers::new(settings.buffer())
+            },
+            pipes: Rc::clone(&self.pipes),
+            drain: Rc::clone(&self.drain),
+            timeouts: settings.timeouts,
+            limits: settings.limits,
+            http2: settings.http2,
+            random: Cell::new(self.random()),
         })
     }
 

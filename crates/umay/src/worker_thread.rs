@@ -1,5 +1,6 @@
 //! One worker's thread: its runtime, its sockets, its clock, and its part in the drain.
 
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -8,20 +9,19 @@ use std::sync::mpsc::SyncSender;
 use std::thread::{self, JoinHandle};
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval};
-use umay_core::model::{Http2, Limits, Timeouts};
 
 use crate::conn::TICK;
 use crate::drain::Phase;
 use crate::front::Front;
 use crate::listener::Acceptor;
-use crate::site::Site;
+use crate::site::{Door, Site};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Registry;
 use crate::upstream::{Upstream, Upstreams};
-use crate::worker::Worker;
+use crate::worker::{Settings, Worker};
 
 /// What a worker is started with.
 pub struct Setup {
@@ -37,20 +37,33 @@ pub struct Setup {
     pub upstreams: Arc<[Arc<Upstream>]>,
     /// Its sockets.
     pub sockets: Vec<(Arc<Site>, TcpListener)>,
-    /// Waits.
-    pub timeouts: Timeouts,
-    /// Caps.
-    pub limits: Limits,
-    /// How HTTP/2 is spoken.
-    pub http2: Http2,
+    /// Waits, caps, and how HTTP/2 is spoken.
+    pub settings: Settings,
     /// Connections that the process may have open.
     pub most: usize,
     /// Pipes that the worker may have open.
     pub pipes: usize,
+    /// Other configurations, as they come.
+    pub changes: mpsc::UnboundedReceiver<Change>,
     /// The process's phase.
     pub phase: watch::Receiver<Phase>,
     /// Told when connections are accepted, or why they are not.
     pub started: SyncSender<io::Result<()>>,
+}
+
+/// Another configuration, for one worker.
+#[derive(Debug)]
+pub struct Change {
+    /// All upstreams.
+    pub upstreams: Arc<[Arc<Upstream>]>,
+    /// All listeners; with a socket for those that the worker does not have.
+    pub listeners: Vec<(Arc<Site>, Option<TcpListener>)>,
+    /// Waits, caps, and how HTTP/2 is spoken.
+    pub settings: Settings,
+    /// Connections that the process may have open.
+    pub most: usize,
+    /// Told when the worker has gone over to it.
+    pub done: oneshot::Sender<()>,
 }
 
 /// Starts a worker. `alive` is dropped when it ends.
@@ -82,31 +95,110 @@ async fn live(mut setup: Setup) -> io::Result<()> {
         setup.index,
         Arc::clone(metrics),
         setup.access.take().unwrap_or_else(AccessLog::off),
-        setup.timeouts,
-        setup.limits,
-        setup.http2,
+        setup.settings,
         setup.pipes,
     );
     let upstreams = Rc::new(Upstreams::new(&setup.upstreams, &worker, setup.workers));
     let front = Front::new(&worker, &upstreams);
-    let mut acceptors = JoinSet::new();
-    for (site, socket) in setup.sockets {
-        let acceptor = Acceptor::new(&worker, &front, &site, socket, registry, setup.most)?;
-        acceptors.spawn_local(acceptor.run(setup.phase.clone()));
-    }
-    let clock = spawn_local(tick(Rc::clone(&worker), upstreams));
-    let _ = setup.started.send(Ok(()));
-    let drained = async {
-        while acceptors.join_next().await.is_some() {}
-        worker.drain.emptied().await;
+    let mut doors = Doors {
+        workers: setup.workers,
+        registry: Arc::clone(registry),
+        phase: setup.phase.clone(),
+        worker: Rc::clone(&worker),
+        upstreams: Rc::new(RefCell::new(upstreams)),
+        front: Rc::new(RefCell::new(front)),
+        most: Rc::new(Cell::new(setup.most)),
+        open: Vec::new(),
+        acceptors: JoinSet::new(),
     };
+    for (site, socket) in setup.sockets {
+        doors.open(site, socket)?;
+    }
+    let clock = spawn_local(tick(Rc::clone(&worker), Rc::clone(&doors.upstreams)));
+    let _ = setup.started.send(Ok(()));
     tokio::select! {
-        () = drained => {}
+        () = doors.serve(setup.changes) => {}
         () = follow(&worker, setup.phase) => {}
     }
     clock.abort();
     worker.access.flush();
     Ok(())
+}
+
+/// What a worker has open, and what it serves there.
+struct Doors {
+    workers: usize,
+    registry: Arc<Registry>,
+    phase: watch::Receiver<Phase>,
+    worker: Rc<Worker>,
+    /// As they are now.
+    upstreams: Rc<RefCell<Rc<Upstreams>>>,
+    front: Rc<RefCell<Rc<Front>>>,
+    most: Rc<Cell<usize>>,
+    open: Vec<(Rc<Door>, Rc<Notify>)>,
+    acceptors: JoinSet<()>,
+}
+
+impl Doors {
+    /// Accepts at a socket.
+    fn open(&mut self, site: Arc<Site>, socket: TcpListener) -> io::Result<()> {
+        let door = Door::new(site);
+        let (front, most) = (&self.front, &self.most);
+        let acceptor = Acceptor::new(&self.worker, front, &door, socket, &self.registry, most)?;
+        self.open.push((door, acceptor.closed()));
+        self.acceptors.spawn_local(acceptor.run(self.phase.clone()));
+        Ok(())
+    }
+
+    /// Follows changes until the worker has drained.
+    async fn serve(mut self, mut changes: mpsc::UnboundedReceiver<Change>) {
+        let mut drain = self.phase.clone();
+        loop {
+            tokio::select! {
+                Some(change) = changes.recv() => self.change(change),
+                _ = drain.wait_for(|phase| *phase >= Phase::Draining) => break,
+            }
+        }
+        while self.acceptors.join_next().await.is_some() {}
+        self.worker.drain.emptied().await;
+    }
+
+    /// Goes over to another configuration: at once, so that no request sees half of it.
+    fn change(&mut self, change: Change) {
+        self.worker = self.worker.with(change.settings);
+        let old = Rc::clone(&self.upstreams.borrow());
+        let upstreams = Rc::new(old.succeed(&change.upstreams, &self.worker, self.workers));
+        self.upstreams.replace(Rc::clone(&upstreams));
+        let front = self.front.borrow().succeed(&self.worker, &upstreams);
+        self.front.replace(front);
+        self.most.set(change.most);
+        let mut old = std::mem::take(&mut self.open);
+        for (site, socket) in change.listeners {
+            let same = |(door, _): &(Rc<Door>, _)| door.is_at(&site);
+            match (old.iter().position(same), socket) {
+                (Some(place), None) => {
+                    let open = old.swap_remove(place);
+                    open.0.set_site(site);
+                    self.open.push(open);
+                }
+                (_, Some(socket)) => {
+                    if let Err(error) = self.open(site, socket) {
+                        tracing::error!(%error, "a socket could not be taken over");
+                    }
+                }
+                (None, None) => {}
+            }
+        }
+        for (door, closed) in old {
+            door.close();
+            closed.notify_one();
+        }
+        while self.acceptors.try_join_next().is_some() {}
+        // Those that wait look at what has changed around them.
+        self.worker.timers.wake_all();
+        // Whoever asked may have gone.
+        let _ = change.done.send(());
+    }
 }
 
 /// Tells the worker's connections of each phase. Returns when what was cut has had its time.
@@ -119,7 +211,7 @@ async fn follow(worker: &Worker, mut phase: watch::Receiver<Phase>) {
 }
 
 /// The worker's clock.
-async fn tick(worker: Rc<Worker>, upstreams: Rc<Upstreams>) {
+async fn tick(worker: Rc<Worker>, upstreams: Rc<RefCell<Rc<Upstreams>>>) {
     /// Ticks between two looks at the pools: a second.
     const SWEEP: u64 = 20;
     let mut interval = interval(TICK);
@@ -131,7 +223,7 @@ async fn tick(worker: Rc<Worker>, upstreams: Rc<Upstreams>) {
         worker.access.flush();
         ticks += 1;
         if ticks.is_multiple_of(SWEEP) {
-            upstreams.sweep();
+            upstreams.borrow().sweep();
         }
     }
 }

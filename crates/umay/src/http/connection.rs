@@ -56,17 +56,18 @@ impl Connection {
     async fn wait(&mut self) -> bool {
         let Exchange {
             http,
+            client,
             conn,
             deadline,
-            ..
         } = &mut self.0;
-        let worker = &http.worker;
+        let (worker, client) = (&http.worker, &*client);
         deadline.set_idle(worker.timeouts.keep_alive);
         let came = poll_fn(|cx| {
             if let Poll::Ready(filled) = conn.poll_fill(cx) {
                 return Poll::Ready(filled.is_ok_and(|count| count > 0));
             }
-            if deadline.is_shed() || worker.drain.phase() >= Phase::Draining {
+            let phase = client.phase(worker.drain.phase());
+            if deadline.is_shed() || phase >= Phase::Draining {
                 return Poll::Ready(false);
             }
             deadline.poll(cx).map(|()| false)
@@ -79,6 +80,7 @@ impl Connection {
     /// One request and its answer.
     async fn exchange(&mut self, scratch: &mut Scratch) -> Next {
         let mut record = Record::new();
+        self.0.renew();
         let Some(head) = self.read_head(scratch).await else {
             return Next::Close;
         };

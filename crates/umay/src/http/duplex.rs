@@ -387,9 +387,8 @@ impl Duplex<'_> {
         // A client that was not told to continue may send its body or not: nobody knows where the
         // next request would begin.
         let in_doubt = request.expect_continue && !self.state.continued && !self.up.is_read();
-        let may_keep = self.worker.drain.phase() == Phase::Open
-            && self.state.upload != Upload::Broken
-            && !in_doubt;
+        let phase = self.cx.client.phase(self.worker.drain.phase());
+        let may_keep = phase == Phase::Open && self.state.upload != Upload::Broken && !in_doubt;
         let delivery = Delivery::of(request, self.response.body, may_keep);
         if let Err(end) = self.deliver(delivery) {
             return Some(Err(end));

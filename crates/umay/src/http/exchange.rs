@@ -51,6 +51,21 @@ pub(super) enum Head {
 }
 
 impl Exchange {
+    /// Goes over to the configuration as it is now; to be called before a request.
+    pub(super) fn renew(&mut self) {
+        if let Some(http) = self.http.renewed() {
+            self.http = http;
+        }
+        if let Some(client) = self.client.renewed() {
+            self.client = Rc::new(client);
+        }
+    }
+
+    /// How far the end has come.
+    pub(super) fn phase(&self) -> Phase {
+        self.client.phase(self.http.worker.drain.phase())
+    }
+
     /// Answers the request whose head was read into `scratch`, or tells why it cannot.
     pub(super) async fn run(
         &mut self,
@@ -232,7 +247,7 @@ impl Exchange {
         let Some(forwarded) = &record.forwarded else {
             return Next::Close;
         };
-        let keep = read && scratch.request.keep_alive && worker.drain.phase() == Phase::Open;
+        let keep = read && scratch.request.keep_alive && self.phase() == Phase::Open;
         scratch.down.clear();
         let cx = Context {
             client: &self.client,

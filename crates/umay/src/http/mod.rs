@@ -20,7 +20,8 @@ mod record;
 mod scratch;
 mod websocket;
 
-use std::rc::Rc;
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
 
 use umay_core::model::Limits;
 use umay_h1 as h1;
@@ -38,17 +39,44 @@ pub use connection::Connection;
 pub struct Http {
     worker: Rc<Worker>,
     upstreams: Rc<Upstreams>,
-    scratches: Scratches,
+    scratches: Rc<Scratches>,
+    now: Now,
 }
+
+/// The HTTP of a worker as it is now: another takes its place when the configuration changes, and connections
+/// go over to it between two requests.
+type Now = Rc<RefCell<Weak<Http>>>;
 
 impl Http {
     /// HTTP on this worker.
     pub fn new(worker: &Rc<Worker>, upstreams: &Rc<Upstreams>) -> Rc<Self> {
-        Rc::new(Self {
+        let http = Rc::new(Self {
             worker: Rc::clone(worker),
             upstreams: Rc::clone(upstreams),
-            scratches: Scratches::default(),
-        })
+            scratches: Rc::default(),
+            now: Now::default(),
+        });
+        http.now.replace(Rc::downgrade(&http));
+        http
+    }
+
+    /// What takes its place, with these.
+    pub fn succeed(&self, worker: &Rc<Worker>, upstreams: &Rc<Upstreams>) -> Rc<Self> {
+        let http = Rc::new(Self {
+            worker: Rc::clone(worker),
+            upstreams: Rc::clone(upstreams),
+            scratches: Rc::clone(&self.scratches),
+            now: Rc::clone(&self.now),
+        });
+        http.now.replace(Rc::downgrade(&http));
+        http
+    }
+
+    /// The one that has taken its place, if one has.
+    fn renewed(&self) -> Option<Rc<Self>> {
+        let now = self.now.borrow();
+        let same = std::ptr::eq(now.as_ptr(), self);
+        (!same).then(|| now.upgrade()).flatten()
     }
 
     /// A client's connection, to be served.

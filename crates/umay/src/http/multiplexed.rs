@@ -197,7 +197,7 @@ impl Multiplexed {
 
     /// Says that no more streams are taken, once that is so; true if that has to be sent.
     fn leave(&mut self) -> bool {
-        let phase = self.http.worker.drain.phase();
+        let phase = self.client.phase(self.http.worker.drain.phase());
         let shed = self.deadline.is_shed();
         if self.leaving || !(phase >= Phase::Draining || shed) {
             return false;
@@ -214,12 +214,13 @@ impl Multiplexed {
         let stream = Stream::serving(recv, respond, Rc::clone(&self.watch));
         self.widen();
         let worker = &self.http.worker;
-        let exchange = Exchange {
+        let mut exchange = Exchange {
             http: Rc::clone(&self.http),
             client: Rc::clone(&self.client),
             conn: Conn::new(Io::Stream(Box::new(stream)), &worker.buffers),
             deadline: worker.timers.deadline(),
         };
+        exchange.renew();
         let mut scratch = self.http.scratches.take();
         let head = self.read_head(&head, ended, &mut scratch);
         // Boxed: a task is moved several times on its way into and out of the runtime.

@@ -56,7 +56,7 @@ pub struct Share {
     /// Latencies since the last time that they were brought to the keeper.
     samples: RefCell<Quantiles>,
     /// The tasks that keep HTTP/2 connections going.
-    drivers: RefCell<JoinSet<()>>,
+    drivers: Rc<RefCell<JoinSet<()>>>,
 }
 
 /// What is to be carried to an endpoint.
@@ -118,16 +118,34 @@ impl Upstreams {
     pub fn new(upstreams: &[Arc<Upstream>], worker: &Rc<Worker>, workers: usize) -> Self {
         // The cap is the whole process's; connections spread evenly enough over workers.
         let cap = worker.limits.pool.div_ceil(workers);
+        let share = |upstream: &Arc<Upstream>| Share::new(upstream, worker, cap);
+        Self(
+            upstreams
+                .iter()
+                .map(|upstream| Rc::new(share(upstream)))
+                .collect(),
+        )
+    }
+
+    /// What takes their place with other upstreams or settings: connections to endpoints that stay are kept.
+    pub fn succeed(
+        &self,
+        upstreams: &[Arc<Upstream>],
+        worker: &Rc<Worker>,
+        workers: usize,
+    ) -> Self {
+        let cap = worker.limits.pool.div_ceil(workers);
         let share = |upstream: &Arc<Upstream>| {
-            Rc::new(Share {
-                upstream: Arc::clone(upstream),
-                worker: Rc::clone(worker),
-                cap,
-                turn: Cell::new(worker.index),
-                view: RefCell::new(View::new(upstream.roster())),
-                samples: RefCell::default(),
-                drivers: RefCell::default(),
-            })
+            let named = |old: &&Rc<Share>| old.upstream.name == upstream.name;
+            let mut new = Share::new(upstream, worker, cap);
+            // What was opened with other certificates is not to be used with these.
+            if let Some(old) = self.0.iter().find(named)
+                && old.upstream.model.tls == upstream.model.tls
+            {
+                new.drivers = Rc::clone(&old.drivers);
+                new.view = RefCell::new(old.view.borrow().successor(upstream.roster()));
+            }
+            Rc::new(new)
         };
         Self(upstreams.iter().map(share).collect())
     }
@@ -160,6 +178,18 @@ impl std::fmt::Debug for Share {
 }
 
 impl Share {
+    fn new(upstream: &Arc<Upstream>, worker: &Rc<Worker>, cap: usize) -> Self {
+        Self {
+            upstream: Arc::clone(upstream),
+            worker: Rc::clone(worker),
+            cap,
+            turn: Cell::new(worker.index),
+            view: RefCell::new(View::new(upstream.roster())),
+            samples: RefCell::default(),
+            drivers: Rc::default(),
+        }
+    }
+
     /// True if there is another endpoint than this one for this cargo.
     pub fn has_others(&self, cargo: Cargo, than: &Rc<Local>) -> bool {
         let view = self.view.borrow();

@@ -40,6 +40,16 @@ impl View {
         }
     }
 
+    /// A view of another roster that has the same parts of endpoints that are in both.
+    pub(super) fn successor(&self, roster: Arc<Roster>) -> Self {
+        Self {
+            all: self.all.clone(),
+            leaving: self.leaving.clone(),
+            originals: self.originals.clone(),
+            ..Self::new(roster)
+        }
+    }
+
     /// Takes over a new roster. Connections to endpoints that stay are kept.
     pub(super) fn follow(&mut self, upstream: &Upstream, cap: usize) {
         // First the number: a roster that comes between is seen again the next time.
