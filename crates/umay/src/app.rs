@@ -1,5 +1,7 @@
 //! The life of the process: start everything in order, wait for a signal, end everything in order.
 
+mod status;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
@@ -8,7 +10,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use umay_core::model::Model;
@@ -19,7 +20,7 @@ use crate::keeper::{self, Keeper};
 use crate::listener;
 use crate::original;
 use crate::site::{Route, Site};
-use crate::telemetry::access::{AccessWriter, rfc3339};
+use crate::telemetry::access::AccessWriter;
 use crate::telemetry::health::{Health, Stage};
 use crate::telemetry::metrics::Registry;
 use crate::tls::{self, TlsProblem};
@@ -370,68 +371,9 @@ fn start_admin(
     let state = AdminState {
         registry: Arc::clone(&plan.registry),
         health: health.clone(),
-        status: status(model, plan, health, listening),
+        status: status::status(model, plan, health, listening),
     };
     Ok((Some(Admin::start(socket, state)?), Some(address)))
-}
-
-/// What `/status` tells.
-fn status(
-    model: &Model,
-    plan: &Plan,
-    health: &Health,
-    listening: &[(String, SocketAddr)],
-) -> Arc<dyn Fn() -> serde_json::Value + Send + Sync> {
-    let (started, health) = (Instant::now(), health.clone());
-    let (workers, registry) = (plan.workers, Arc::clone(&plan.registry));
-    let (upstreams, sites) = (Arc::clone(&plan.upstreams), plan.sites.clone());
-    let listening = listening.to_vec();
-    let routes = model
-        .routes
-        .iter()
-        .map(|route| json!({ "name": route.name, "to": route.action.to_string() }));
-    let routes = serde_json::Value::Array(routes.collect());
-    Arc::new(move || {
-        let listeners = sites.iter().zip(&listening).map(|(site, (name, address))| {
-            json!({ "name": name, "addr": address.to_string(), "tls": site.tls.is_some() })
-        });
-        let upstreams = upstreams.iter().map(|upstream| {
-            let roster = upstream.roster();
-            let endpoints = roster.members.iter().map(|member| {
-                let endpoint = &member.endpoint;
-                json!({
-                    "address": endpoint.label,
-                    "standing": member.standing.as_str(),
-                    "why": member.why,
-                    "in_flight": endpoint.in_flight(),
-                })
-            });
-            json!({
-                "name": upstream.name,
-                "balance": upstream.model.balance.as_str(),
-                "endpoints": endpoints.collect::<Vec<_>>(),
-            })
-        });
-        let tls = sites.iter().filter_map(|site| site.tls.as_ref());
-        let certificates = tls.flat_map(|tls| tls.certificates()).map(|certificate| {
-            json!({
-                "names": certificate.names,
-                "not_after": rfc3339(certificate.not_after),
-                "files": [certificate.cert_file, certificate.key_file],
-            })
-        });
-        json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "uptime_s": started.elapsed().as_secs(),
-            "stage": health.stage().as_str(),
-            "workers": workers,
-            "connections": registry.open_connections(),
-            "listeners": listeners.collect::<Vec<_>>(),
-            "routes": routes,
-            "upstreams": upstreams.collect::<Vec<_>>(),
-            "certificates": certificates.collect::<Vec<_>>(),
-        })
-    })
 }
 
 /// Raises the limit on open files as far as the process may. Returns what it is.

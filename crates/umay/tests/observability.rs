@@ -7,7 +7,9 @@
     reason = "tests fail loudly"
 )]
 
-use umay_test::{Certs, Conn, Server, Signal, TempDir, Umay, Value, eventually, ok, umay};
+use umay_test::{
+    Certs, Conn, Refusing, Server, Signal, TempDir, Umay, Value, eventually, json, ok, umay,
+};
 
 fn before(endpoint: &Server, more: &str) -> Umay {
     umay!(
@@ -199,6 +201,67 @@ fn metrics_count_what_happened() {
     }
     drop(conn);
     umay.wait_metric("umay_connections_active", &[], 0.0);
+}
+
+/// What `/status` and the page say of endpoints: who they are, how they are, and how they have done.
+#[test]
+fn endpoints_are_told_with_how_they_are() {
+    let (good, bad) = (Server::ok("hi"), Refusing::new());
+    let umay = umay!(
+        "listen = \"127.0.0.1:0\"\nto = \"app\"\n[upstream.app]\nbalance = \"round_robin\"\n\
+         to = [{{ to = \"http://{}\", weight = 2, zone = \"a\" }}, \"http://{}\", \
+               {{ to = \"http://127.0.0.1:9\", priority = 3 }}]\n\
+         [upstream.app.outlier]\nconsecutive = 2\nbase = \"1h\"\nmax = \"1h\"\n",
+        good.addr(),
+        bad.addr()
+    );
+    let endpoint = |address: String| {
+        let status: Value = umay.admin_get("/status").text().parse().unwrap();
+        let upstream = status["upstreams"][0].clone();
+        assert_eq!(upstream["name"], "app");
+        let nothing = json!({ "known": true, "problem": null, "age_s": null });
+        assert_eq!(upstream["discovery"], nothing);
+        let endpoints = upstream["endpoints"].as_array().unwrap();
+        let found = endpoints.iter().find(|e| e["address"] == address);
+        found.unwrap().clone()
+    };
+    let spare = json!({
+        "address": "127.0.0.1:9", "standing": "well", "why": "", "weight": 1, "priority": 3, "zone": null,
+        "in_flight": 0, "latency_ms": null, "picks": 0, "failures": 0,
+    });
+    assert_eq!(endpoint("127.0.0.1:9".to_owned()), spare);
+    let ejected = eventually("an ejection", || {
+        assert_eq!(umay.get("a.test", "/").text(), "hi");
+        let bad = endpoint(bad.addr().to_string());
+        (bad["standing"] == "ejected").then_some(bad)
+    });
+    let why = ejected["why"].as_str().unwrap();
+    assert!(why.ends_with("failures in a row"), "{why}");
+    assert!(ejected["failures"].as_u64().unwrap() >= 2, "{ejected}");
+    assert_eq!(ejected["failures"], ejected["picks"]);
+    // A failure counts as a second at least.
+    assert!(ejected["latency_ms"].as_f64().unwrap() > 100.0, "{ejected}");
+    let well = endpoint(good.addr().to_string());
+    assert_eq!(
+        (&well["standing"], &well["why"]),
+        (&json!("well"), &json!(""))
+    );
+    assert_eq!((&well["weight"], &well["zone"]), (&json!(2), &json!("a")));
+    assert_eq!(
+        (&well["priority"], &well["failures"]),
+        (&json!(0), &json!(0))
+    );
+    assert!(well["picks"].as_u64().unwrap() >= 2, "{well}");
+    let latency = well["latency_ms"].as_f64().unwrap();
+    assert!(latency > 0.0 && latency < 1000.0, "{well}");
+    let page = umay.admin_get("/").text();
+    for part in [
+        format!("ejected: {why}"),
+        "2 of 3 well".to_owned(),
+        good.addr().to_string(),
+    ] {
+        assert!(page.contains(&part), "{part} not in {page}");
+    }
 }
 
 #[test]

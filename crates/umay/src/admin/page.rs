@@ -5,7 +5,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::side::Html;
 
@@ -78,10 +78,11 @@ pub(super) fn render(status: &Value, now: SystemTime) -> String {
     table(
         &mut page,
         "Upstreams",
-        &["name", "balance", "endpoints", "in flight"],
+        &["name", "balance", "endpoints", "discovery"],
         status.get("upstreams"),
         upstream,
     );
+    endpoints(&mut page, status.get("upstreams"));
     table(
         &mut page,
         "Certificates",
@@ -161,19 +162,104 @@ fn cell(page: &mut Html, value: Option<&Value>) {
     page.markup("<td>").text(&text).markup("</td>");
 }
 
-/// The cells of an upstream; its endpoints stand below each other.
+/// The cells of an upstream: how many of its endpoints are well, and whether more are being found.
 fn upstream(page: &mut Html, upstream: &Value) {
     cell(page, upstream.get("name"));
     cell(page, upstream.get("balance"));
     let endpoints = upstream.get("endpoints").and_then(Value::as_array);
-    for member in ["address", "in_flight"] {
-        page.markup("<td class=\"n\">");
-        for endpoint in endpoints.into_iter().flatten() {
-            let value = endpoint.get(member);
-            page.text(&value.map_or_else(|| NOTHING.to_owned(), words));
-            page.markup("<br>");
+    match endpoints {
+        None => cell(page, None),
+        Some(endpoints) => {
+            let all = endpoints.len();
+            let well = endpoints
+                .iter()
+                .filter(|endpoint| is_well(endpoint))
+                .count();
+            page.markup(if well == all {
+                "<td>"
+            } else {
+                "<td class=\"busy\">"
+            });
+            let text = format!("{well} of {all} well");
+            page.text(&text).markup("</td>");
         }
-        page.markup("</td>");
+    }
+    let discovery = upstream.get("discovery");
+    let part = |name| discovery.and_then(|discovery| discovery.get(name));
+    if let Some(problem) = part("problem").filter(|problem| !problem.is_null()) {
+        page.markup("<td class=\"bad\">").text(&words(problem));
+    } else if part("known") == Some(&Value::Bool(false)) {
+        page.markup("<td class=\"busy\">").text("not answered yet");
+    } else {
+        page.markup("<td>");
+    }
+    if let Some(age) = part("age_s").and_then(Value::as_u64) {
+        let age = duration(age);
+        page.text(&format!(" (last good answer {age} ago)"));
+    }
+    page.markup("</td>");
+}
+
+fn is_well(endpoint: &Value) -> bool {
+    endpoint.get("standing").and_then(Value::as_str) == Some("well")
+}
+
+/// A table with the endpoints of all upstreams.
+fn endpoints(page: &mut Html, upstreams: Option<&Value>) {
+    let Some(upstreams) = upstreams.and_then(Value::as_array) else {
+        return;
+    };
+    let mut all = Vec::new();
+    for upstream in upstreams {
+        let endpoints = upstream.get("endpoints").and_then(Value::as_array);
+        for endpoint in endpoints.into_iter().flatten() {
+            all.push(json!({ "upstream": upstream.get("name"), "endpoint": endpoint }));
+        }
+    }
+    let columns = [
+        "upstream",
+        "endpoint",
+        "standing",
+        "latency",
+        "in flight",
+        "picks",
+        "failures",
+    ];
+    table(page, "Endpoints", &columns, Some(&Value::Array(all)), row);
+}
+
+/// The cells of an endpoint.
+fn row(page: &mut Html, row: &Value) {
+    cell(page, row.get("upstream"));
+    let Some(endpoint) = row.get("endpoint") else {
+        return;
+    };
+    cell(page, endpoint.get("address"));
+    page.markup(match endpoint.get("standing").and_then(Value::as_str) {
+        Some("well") => "<td class=\"good\">",
+        Some("ill" | "ejected") => "<td class=\"bad\">",
+        _ => "<td class=\"busy\">",
+    });
+    page.text(
+        &endpoint
+            .get("standing")
+            .map_or_else(|| NOTHING.to_owned(), words),
+    );
+    if let Some(why) = endpoint.get("why").and_then(Value::as_str)
+        && !why.is_empty()
+    {
+        page.text(&format!(": {why}"));
+    }
+    page.markup("</td>");
+    let latency = endpoint.get("latency_ms").and_then(Value::as_f64);
+    let latency = latency.map_or_else(|| NOTHING.to_owned(), |ms| format!("{ms} ms"));
+    page.markup("<td class=\"n\">")
+        .text(&latency)
+        .markup("</td>");
+    for member in ["in_flight", "picks", "failures"] {
+        let value = endpoint.get(member);
+        let text = value.map_or_else(|| NOTHING.to_owned(), words);
+        page.markup("<td class=\"n\">").text(&text).markup("</td>");
     }
 }
 

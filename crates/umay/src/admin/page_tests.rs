@@ -80,7 +80,8 @@ fn everything_is_shown() {
         "listeners": [{"name": "web", "addr": "127.0.0.1:8443", "tls": true}],
         "routes": [{"name": "all", "to": ["app", "other"]}],
         "upstreams": [{"name": "app", "balance": "ewma", "endpoints": [
-            {"address": "127.0.0.1:3000", "in_flight": 7},
+            {"address": "127.0.0.1:3000", "standing": "well", "why": "", "in_flight": 7,
+             "latency_ms": 1.25, "picks": 12, "failures": 3},
             {"address": "127.0.0.1:3001"},
         ]}],
         "certificates": [],
@@ -92,14 +93,61 @@ fn everything_is_shown() {
         "workers: 2",
         "<td>web</td><td>127.0.0.1:8443</td><td>yes</td>",
         "<td>all</td><td>app, other</td>",
-        "<td>app</td><td>ewma</td>",
-        "127.0.0.1:3000<br>127.0.0.1:3001<br>",
-        "7<br>–<br>",
+        "<td>app</td><td>ewma</td><td class=\"busy\">1 of 2 well</td><td></td>",
+        "<td>app</td><td>127.0.0.1:3000</td><td class=\"good\">well</td><td class=\"n\">1.25 ms</td>\
+         <td class=\"n\">7</td><td class=\"n\">12</td><td class=\"n\">3</td>",
+        "<td>app</td><td>127.0.0.1:3001</td><td class=\"busy\">–</td><td class=\"n\">–</td>",
         "<h2>Certificates</h2>\n<p>None.</p>",
         "href=\"/metrics\"",
     ] {
         assert!(html.contains(part), "{part} not in {html}");
     }
+}
+
+#[test]
+fn endpoints_tell_why_they_are_left_out() {
+    let check = |standing: &str, why: &str, cell: &str| {
+        let endpoint = json!({"address": "a", "standing": standing, "why": why});
+        let html = page(&json!({"upstreams": [{"name": "app", "endpoints": [endpoint]}]}));
+        assert!(html.contains(cell), "{cell} not in {html}");
+    };
+    check("well", "", "<td>1 of 1 well</td>");
+    check(
+        "ill",
+        "connect: refused",
+        "<td class=\"bad\">ill: connect: refused</td>",
+    );
+    check(
+        "ejected",
+        "5 failures in a row",
+        "<td class=\"bad\">ejected: 5 failures in a row</td>",
+    );
+    check("draining", "", "<td class=\"busy\">draining</td>");
+}
+
+#[test]
+fn discovery_tells_its_problem_and_its_age() {
+    let check = |discovery: Value, cell: &str| {
+        let upstream = json!({"name": "app", "endpoints": [], "discovery": discovery});
+        let html = page(&json!({ "upstreams": [upstream] }));
+        assert!(html.contains(cell), "{cell} not in {html}");
+    };
+    check(
+        json!({"known": true, "problem": null, "age_s": null}),
+        "<td>0 of 0 well</td><td></td>",
+    );
+    check(
+        json!({"known": true, "problem": null, "age_s": 61}),
+        "<td> (last good answer 1 min 1 s ago)</td>",
+    );
+    check(
+        json!({"known": false, "problem": null, "age_s": null}),
+        "<td class=\"busy\">not answered yet</td>",
+    );
+    check(
+        json!({"known": true, "problem": "no <answer>", "age_s": 3}),
+        "<td class=\"bad\">no &lt;answer&gt; (last good answer 3 s ago)</td>",
+    );
 }
 
 #[test]
@@ -127,10 +175,13 @@ fn nothing_is_injected() {
         "version": evil, "uptime_s": evil, "stage": evil, "workers": evil,
         "listeners": [{"name": evil, "addr": evil, "tls": evil}],
         "routes": [{"name": evil, "to": evil}],
-        "upstreams": [{"name": evil, "balance": [evil], "endpoints": [{"address": evil, "in_flight": evil}]}],
+        "upstreams": [{"name": evil, "balance": [evil],
+            "discovery": {"known": evil, "problem": evil, "age_s": evil},
+            "endpoints": [{"address": evil, "in_flight": evil, "standing": evil, "why": evil,
+                           "latency_ms": evil, "picks": evil, "failures": evil}]}],
         "certificates": [{"names": [evil], "not_after": evil, "files": {evil: evil}}],
     }));
     assert!(!html.contains("<script"));
     assert!(!html.contains("alert('"));
-    assert_eq!(html.matches("&lt;script&gt;").count(), 16);
+    assert_eq!(html.matches("&lt;script&gt;").count(), 22);
 }

@@ -117,7 +117,7 @@ impl DiscoveryMetrics {
     }
 
     /// Time since the last good answer; `None` before the first.
-    pub(super) fn age(&self) -> Option<Duration> {
+    pub fn age(&self) -> Option<Duration> {
         let millis = self.good.load(Relaxed).checked_sub(1)?;
         let elapsed = self.made.elapsed();
         Some(elapsed.saturating_sub(Duration::from_millis(millis)))
