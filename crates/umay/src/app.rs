@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use umay_core::model::Model;
 
 use crate::admin::{self, Admin, AdminState, Control, Socket};
+use crate::discover;
 use crate::drain::Phase;
 use crate::keeper::{self, Keeper};
 use crate::listener;
@@ -38,6 +39,8 @@ pub struct Plan {
     upstreams: Arc<[Arc<Upstream>]>,
     sites: Vec<Arc<Site>>,
     workers: usize,
+    /// What is questionable about files that are read again and again.
+    doubts: Vec<TlsProblem>,
 }
 
 impl Plan {
@@ -69,18 +72,24 @@ impl Plan {
         if !problems.is_empty() {
             return Err(problems);
         }
+        let doubts = model.upstreams.values().filter_map(discover::doubt);
         Ok(Self {
             registry,
             upstreams: upstreams.into(),
             sites,
             workers,
+            doubts: doubts.collect(),
         })
     }
 
     /// What is questionable but no error.
     pub fn warnings(&self) -> impl Iterator<Item = &TlsProblem> {
         let sites = self.sites.iter().filter_map(|site| site.tls.as_ref());
-        sites.flat_map(|tls| tls.warnings())
+        let upstreams = self.upstreams.iter().filter_map(|upstream| upstream.tls());
+        sites
+            .flat_map(|tls| tls.warnings())
+            .chain(upstreams.flat_map(|tls| tls.warnings()))
+            .chain(&self.doubts)
     }
 }
 

@@ -90,6 +90,64 @@ fn the_admin_listener_can_be_off() {
     assert!(!umay.events().contains("admin addr="));
 }
 
+/// A file of endpoints that is not there yet, or not good, is told at the start, and may come later.
+#[test]
+fn a_doubtful_file_of_endpoints_is_a_warning() {
+    let dir = TempDir::new();
+    let file = dir.path().join("endpoints.toml");
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nto = \"app\"\n[upstream.app.discover]\nfile = {file:?}\n"
+    );
+    let config = dir.write("umay.toml", &text);
+    let check = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_umay"));
+        let checked = command.arg("check").arg(&config).output().unwrap();
+        assert!(checked.status.success());
+        let verdict = String::from_utf8(checked.stdout).unwrap();
+        (String::from_utf8(checked.stderr).unwrap(), verdict)
+    };
+    let (said, verdict) = check();
+    assert!(said.contains("endpoints.toml does not exist yet"), "{said}");
+    assert!(said.contains("umay.toml:4:8"), "{said}");
+    assert_eq!(verdict, "The configuration can be used; warnings: 1.\n");
+    let umay = umay!().config(&text).start();
+    let line = umay.wait_event("does not exist yet");
+    assert!(
+        line.contains("WARN") && line.contains("umay.toml:4:8"),
+        "{line}"
+    );
+    dir.write("endpoints.toml", "endpoints = [\n  7,\n]\n");
+    let (said, _) = check();
+    assert!(
+        said.contains("endpoints.toml:2:3: an endpoint is text"),
+        "{said}"
+    );
+    dir.write("endpoints.toml", "endpoints = [\"127.0.0.1:1\"]\n");
+    assert_eq!(
+        check(),
+        (String::new(), "The configuration is good.\n".to_owned())
+    );
+}
+
+/// A certificate that is shown to endpoints is looked at like those that clients see.
+#[test]
+fn an_expired_certificate_for_endpoints_is_a_warning() {
+    let certs = Certs::new();
+    let pair = certs.expired(&["umay.test"]);
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nto = \"app\"\n[upstream.app]\nto = \"https://127.0.0.1:1\"\n\
+         [upstream.app.tls]\nca = {:?}\n{}",
+        certs.ca(),
+        pair.toml()
+    );
+    let umay = umay!().config(text).start();
+    let line = umay.wait_event("expired on");
+    assert!(
+        line.contains("WARN") && line.contains("umay.toml:7:"),
+        "{line}"
+    );
+}
+
 /// Starts with this file, which must fail with code 1, and gives what was said.
 #[track_caller]
 fn refused(text: &str) -> String {

@@ -37,6 +37,15 @@ pub(super) async fn follow(path: PathBuf, scheme: Scheme, pace: Pace, news: mpsc
     }
 }
 
+/// Why it could not be used now.
+pub(super) fn doubt(path: &Path, scheme: Scheme) -> Option<String> {
+    if !path.exists() {
+        return Some(format!("{} does not exist yet", path.display()));
+    }
+    let list = read(path).and_then(|bytes| parse(path, &bytes, scheme));
+    list.err()
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     read_file(path, MAX_FILE).map_err(|error| format!("{}: {error}", path.display()))
 }

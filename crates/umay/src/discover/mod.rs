@@ -36,6 +36,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use umay_core::model::{self, Source};
 
 use crate::telemetry::metrics::{DiscoveryMetrics, Origin};
+use crate::tls::{Severity, TlsProblem};
 
 pub use resolver::Resolver;
 
@@ -97,6 +98,22 @@ pub async fn run(
     tell: channel::Sender<State>,
 ) {
     run_at(Pace::default(), upstream, resolver, metrics, tell).await;
+}
+
+/// What is wrong with an upstream's file of endpoints now. It may be repaired, or come, while Umay runs,
+/// so that is a warning.
+pub fn doubt(upstream: &model::Upstream) -> Option<TlsProblem> {
+    let discovery = upstream.discovery.as_ref()?;
+    let Source::File(path) = &discovery.source else {
+        return None;
+    };
+    let what = file::doubt(path, discovery.scheme)?;
+    Some(TlsProblem {
+        severity: Severity::Warning,
+        file: Some(path.clone()),
+        what,
+        hint: "until it can be read it gives no endpoints".to_owned(),
+    })
 }
 
 async fn run_at(

@@ -1,4 +1,4 @@
-//! What is wrong with a TLS setting: said with the file's name and with what to do.
+//! What is wrong with a TLS setting or a file: said with the file's name and with what to do.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ pub enum Severity {
     Warning,
 }
 
-/// Something wrong with a TLS setting or with a file that it names. Its display is one line for
+/// Something wrong with a TLS setting, or with a file that the configuration names. Its display is one line for
 /// people; it never holds what is in a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct TlsProblem {
