@@ -211,7 +211,12 @@ pub struct Refusing(Socket);
 impl Refusing {
     /// Takes a port without listening on it.
     pub fn new() -> Self {
-        Self(bound())
+        Self::on(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// The same at this IP address.
+    pub fn on(ip: IpAddr) -> Self {
+        Self(bound(ip))
     }
 
     /// The address.
@@ -236,7 +241,12 @@ pub struct Stuck {
 impl Stuck {
     /// Fills the queue.
     pub fn new() -> Self {
-        let socket = bound();
+        Self::on(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// The same at this IP address.
+    pub fn on(ip: IpAddr) -> Self {
+        let socket = bound(ip);
         socket.listen(0).unwrap();
         let (addr, wait) = (address(&socket), Duration::from_millis(300));
         let fill = || TcpStream::connect_timeout(&addr, wait).ok();
@@ -259,9 +269,9 @@ impl Default for Stuck {
     }
 }
 
-fn bound() -> Socket {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+fn bound(ip: IpAddr) -> Socket {
+    let any = SocketAddr::new(ip, 0);
+    let socket = Socket::new(Domain::for_address(any), Type::STREAM, None).unwrap();
     socket.bind(&any.into()).unwrap();
     socket
 }

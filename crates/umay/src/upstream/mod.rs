@@ -155,13 +155,13 @@ impl Upstreams {
         self.0.get(place)
     }
 
-    /// Closes pooled connections that are too old or were closed by their endpoints. To be called
-    /// about once a second.
+    /// Closes pooled connections that are too old, were closed by their endpoints, or lead to endpoints that have
+    /// left. To be called about once a second.
     pub fn sweep(&self) {
         for share in &self.0 {
             let limits = &share.upstream.model.limits;
             let wanted = limits.endpoint_connections.is_some() && share.upstream.room.waited_for();
-            share.view.borrow_mut().sweep(&share.worker, wanted);
+            share.view.borrow_mut().sweep(share, wanted);
             if share.upstream.wants_samples() {
                 let samples = std::mem::take(&mut *share.samples.borrow_mut());
                 share.upstream.bring_samples(&samples);
@@ -409,9 +409,7 @@ impl Share {
         if self.upstream.is_original_destination() {
             return self.original(&mut view, attempts).ok_or(false);
         }
-        if view.generation != self.upstream.generation() {
-            view.follow(&self.upstream, self.cap);
-        }
+        view.follow(&self.upstream, self.cap);
         let (locals, picks) = view.picks(cargo);
         if let Some(token) = attempts.stuck {
             let mut kept = locals.iter().filter(|l| l.endpoint.token() == token);

@@ -10,12 +10,11 @@ use umay_core::roster::Standing;
 
 use super::shared::Picks;
 use super::{Attempts, Cargo, Endpoint, Local, Roster, Share, Upstream};
-use crate::worker::Worker;
 
 /// A roster as a worker sees it, with its own part of each endpoint.
 pub(super) struct View {
     /// The roster's generation; 0 is none.
-    pub(super) generation: u64,
+    generation: u64,
     roster: Arc<Roster>,
     /// In the order of the roster's picks.
     requests: Vec<Rc<Local>>,
@@ -50,10 +49,14 @@ impl View {
         }
     }
 
-    /// Takes over a new roster. Connections to endpoints that stay are kept.
+    /// Takes over the roster if it is a new one. Connections to endpoints that stay are kept.
     pub(super) fn follow(&mut self, upstream: &Upstream, cap: usize) {
         // First the number: a roster that comes between is seen again the next time.
-        self.generation = upstream.generation();
+        let generation = upstream.generation();
+        if self.generation == generation {
+            return;
+        }
+        self.generation = generation;
         self.roster = upstream.roster();
         let old = std::mem::take(&mut self.all).into_iter();
         let mut old: HashMap<_, _> = old
@@ -94,7 +97,10 @@ impl View {
         }
     }
 
-    pub(super) fn sweep(&mut self, worker: &Worker, wanted: bool) {
+    pub(super) fn sweep(&mut self, share: &Share, wanted: bool) {
+        // Who asks for nothing any more has to hear of it too that endpoints have left.
+        self.follow(&share.upstream, share.cap);
+        let worker = &share.worker;
         let originals = self.originals.values();
         for local in self.all.iter().chain(&self.leaving).chain(originals) {
             local.sweep(worker, wanted);
