@@ -131,7 +131,7 @@ impl Exchange {
         let with = With {
             way,
             stuck: attempts.stuck,
-            may_retry: &|| share.may_retry(cargo, attempts),
+            may_retry: &|| share.may_try_another(cargo, attempts),
             may_hedge: &|| share.may_hedge(cargo, attempts),
             late: late.filter(|_| rival.is_none()).map(Late::after),
             rival,
@@ -160,7 +160,7 @@ impl Exchange {
             let with = With {
                 way,
                 stuck: attempts.stuck,
-                may_retry: &|| share.may_retry(cargo, attempts),
+                may_retry: &|| share.may_try_another(cargo, attempts),
                 may_hedge: &|| false,
                 late: None,
                 rival: None,

@@ -197,11 +197,14 @@ impl Share {
         locals.iter().any(|local| !Rc::ptr_eq(local, than))
     }
 
-    /// True if there is an endpoint that these attempts have not failed at.
-    fn has_untried(&self, cargo: Cargo, attempts: &Attempts) -> bool {
+    /// True if there is an endpoint that these attempts have not failed at, `but` this one.
+    fn has_untried(&self, cargo: Cargo, attempts: &Attempts, but: Option<&Rc<Local>>) -> bool {
         let view = self.view.borrow();
         let (locals, _) = view.picks(cargo);
-        locals.iter().any(|local| !attempts.excludes(local))
+        let is_but = |local| but.is_some_and(|but| Rc::ptr_eq(but, local));
+        locals
+            .iter()
+            .any(|local| !attempts.excludes(local) && !is_but(local))
     }
 
     /// The upstream as all workers share it.
@@ -222,7 +225,8 @@ impl Share {
         }
         loop {
             if attempts.failure.is_some() {
-                if !std::mem::take(&mut attempts.allowed) && !self.may_retry(cargo, attempts) {
+                if !std::mem::take(&mut attempts.allowed) && !self.may_retry(cargo, attempts, None)
+                {
                     return Err(attempts.verdict());
                 }
                 self.back_off(attempts).await;
@@ -418,9 +422,13 @@ impl Share {
                 return Ok(Rc::clone(local));
             }
         }
+        // Who is tried again takes nobody's turn: else, of two endpoints one of which fails, that one would be the
+        // first to be asked every time.
+        let turn = match attempts.count {
+            0 => self.turn.replace(self.turn.get().wrapping_add(1)),
+            _ => self.worker.random() as usize,
+        };
         loop {
-            let turn = self.turn.get();
-            self.turn.set(turn.wrapping_add(1));
             let chance = Chance {
                 turn,
                 random: self.worker.random(),

@@ -1,18 +1,30 @@
 //! Whether a request is tried once more.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use umay_core::balance::{below, mix};
 
-use super::{Attempts, Cargo, Share};
+use super::{Attempts, Cargo, Local, Share};
 
 impl Share {
-    /// True if the request may be tried once more: there is an endpoint left, it was not tried too often,
-    /// and the upstream's budget bears it. Uses up the budget.
-    pub fn may_retry(&self, cargo: Cargo, attempts: &Attempts) -> bool {
+    /// True if what the last endpoint has answered may be thrown away, for another may do better. Uses up the budget.
+    pub fn may_try_another(&self, cargo: Cargo, attempts: &Attempts) -> bool {
+        self.may_retry(cargo, attempts, attempts.last.as_ref())
+    }
+
+    /// True if the request may be tried once more: there is an endpoint left `but` this one, it was not tried too
+    /// often, and the upstream's budget bears it. Uses up the budget.
+    pub(super) fn may_retry(
+        &self,
+        cargo: Cargo,
+        attempts: &Attempts,
+        but: Option<&Rc<Local>>,
+    ) -> bool {
         let retry = &self.upstream.model.retry;
-        let may =
-            attempts.count < retry.attempts && self.has_untried(cargo, attempts) && self.withdraw();
+        let may = attempts.count < retry.attempts
+            && self.has_untried(cargo, attempts, but)
+            && self.withdraw();
         if may {
             self.upstream.metrics.healing.retried.add(1);
         }
@@ -21,9 +33,10 @@ impl Share {
 
     /// True if another endpoint may be asked for a late answer, on the same conditions.
     pub fn may_hedge(&self, cargo: Cargo, attempts: &Attempts) -> bool {
-        let tried: Vec<_> = attempts.last.iter().cloned().collect();
-        let others = tried.iter().all(|local| self.has_others(cargo, local));
-        let may = others && self.withdraw();
+        let retry = &self.upstream.model.retry;
+        let may = attempts.count < retry.attempts.max(2)
+            && self.has_untried(cargo, attempts, attempts.last.as_ref())
+            && self.withdraw();
         if may {
             self.upstream.metrics.healing.hedged.add(1);
         }
