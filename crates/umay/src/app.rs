@@ -356,7 +356,7 @@ fn start_socket(
     };
     let commands = keeper.commands().clone();
     let control = Control {
-        status: status(model, plan, health, listening),
+        status: status::status(model, plan, health, listening),
         drain: Arc::new(move |upstream, endpoint, drain| {
             Box::pin(keeper::drain(commands.clone(), upstream, endpoint, drain))
         }),

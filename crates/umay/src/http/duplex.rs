@@ -216,18 +216,7 @@ impl Duplex<'_> {
         if self.client.io().stream().is_some() {
             return Ok(());
         }
-        while !self.client.is_full() {
-            match self.client.poll_fill(cx) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(0)) => return Err(failed(Reason::ClientGone, "")),
-                // The next request, or the rest of a body that the endpoint does not want.
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => {
-                    return Err(failed(Reason::ClientGone, error.to_string()));
-                }
-            }
-        }
-        Ok(())
+        watch_client(self.client, cx).map_err(|detail| failed(Reason::ClientGone, detail))
     }
 
     /// The answer's direction.
@@ -522,6 +511,20 @@ impl Duplex<'_> {
 fn unix_now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap_or_default().as_secs()
+}
+
+/// Reads ahead from a client, for that is how it is known that one has left, with what detail.
+pub(super) fn watch_client(client: &mut Conn, cx: &mut Context<'_>) -> Result<(), String> {
+    while !client.is_full() {
+        match client.poll_fill(cx) {
+            Poll::Pending => break,
+            Poll::Ready(Ok(0)) => return Err(String::new()),
+            // The rest of a body, or the next request.
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(error)) => return Err(error.to_string()),
+        }
+    }
+    Ok(())
 }
 
 /// Why there is no more of a client's stream.

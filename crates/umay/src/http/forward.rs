@@ -11,12 +11,12 @@ use umay_core::reason::Reason;
 
 use super::attempt::{Attempt, Late, Tried, With};
 use super::body::{self, Half};
-use super::duplex::reset_by_client;
+use super::duplex::{reset_by_client, watch_client};
 use super::exchange::{Exchange, Next};
 use super::record::Record;
 use super::scratch::Scratch;
 use super::{affinity, head, head2, websocket};
-use crate::conn::{Millis, NEVER, Reset};
+use crate::conn::{Millis, NEVER};
 use crate::site::Route;
 use crate::upstream::{Attempts, Cargo, Failure, Lease, Link, Opened, Share};
 
@@ -44,8 +44,7 @@ impl Exchange {
             let last = attempts.last.clone();
             record.endpoint = last.map(|local| (Rc::clone(share), local));
             let mut attempt = match opened {
-                Err(Unopened::Reset(reset)) => {
-                    let (reason, detail) = reset_by_client(reset);
+                Err(Unopened::Gone(reason, detail)) => {
                     record.because(reason, detail);
                     return Next::Cut;
                 }
@@ -222,7 +221,8 @@ impl Exchange {
             if let Some(stream) = conn.io_mut().stream_mut()
                 && let Poll::Ready(reset) = stream.poll_reset(cx)
             {
-                return Poll::Ready(Err(Unopened::Reset(reset)));
+                let (reason, detail) = reset_by_client(reset);
+                return Poll::Ready(Err(Unopened::Gone(reason, detail)));
             }
             if let Some(rival) = &mut rival
                 && rival.link.poll_answer(cx).is_ready()
@@ -231,6 +231,11 @@ impl Exchange {
             }
             if let Poll::Ready(opened) = opened.as_mut().poll(cx) {
                 return Poll::Ready(opened.map_err(Unopened::Failed));
+            }
+            if conn.io().stream().is_none()
+                && let Err(detail) = watch_client(conn, cx)
+            {
+                return Poll::Ready(Err(Unopened::Gone(Reason::ClientGone, detail)));
             }
             let late = |()| Err(Unopened::Failed(Failure::new(Reason::DeadlineExceeded, "")));
             clock
@@ -320,5 +325,5 @@ enum Unopened {
     /// The rival has answered meanwhile.
     Overtaken,
     /// Nobody waits for it any more.
-    Reset(Reset),
+    Gone(Reason, String),
 }

@@ -129,9 +129,7 @@ impl Drop for Lease {
         }
         upstream.metrics.attempted(worker, reason);
         if self.held {
-            if upstream.model.limits.endpoint_requests.is_some() {
-                endpoint.leave_request();
-            }
+            self.share.leave_room(&self.local);
             upstream.room.leave();
             if reason == Some(Reason::UpstreamTimeout) {
                 upstream.room.drop_one();

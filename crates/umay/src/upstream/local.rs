@@ -54,8 +54,9 @@ impl Local {
         self.multiplexes.sweep(worker, self.left.get());
     }
 
-    /// True if there is neither a connection to use nor room for a new one.
-    pub(super) fn is_full(&self, limits: &UpstreamLimits, streams: u32) -> bool {
+    /// True if there is neither a connection to use nor room for a new one. Room on one that is shared, for so many
+    /// `streams`, is of use only to some.
+    pub(super) fn is_full(&self, limits: &UpstreamLimits, streams: Option<u32>) -> bool {
         let requests = limits.endpoint_requests;
         if requests.is_some_and(|cap| self.endpoint.is_full(cap)) {
             return true;
@@ -63,7 +64,7 @@ impl Local {
         let connections = limits.endpoint_connections;
         connections.is_some_and(|cap| self.endpoint.is_cramped(cap))
             && self.pool.borrow().is_empty()
-            && !self.multiplexes.has_room(streams)
+            && !streams.is_some_and(|streams| self.multiplexes.has_room(streams))
     }
 
     /// True if no connection is kept.

@@ -11,6 +11,7 @@ mod lease;
 mod local;
 mod multiplex;
 mod pool;
+mod queue;
 mod retry;
 mod room;
 mod shared;
@@ -27,6 +28,7 @@ pub use shared::{Member, Roster, Upstream};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::task::JoinSet;
 use umay_core::balance::Chance;
@@ -97,6 +99,15 @@ impl Cargo {
     }
 }
 
+/// How a request waits for room.
+#[derive(Default)]
+struct Wait {
+    /// Not beyond this; set when it begins.
+    until: Option<Instant>,
+    /// There seemed to be room, and somebody else took it.
+    beaten: bool,
+}
+
 /// What came of a pick.
 enum Picked {
     Lease(Lease),
@@ -160,7 +171,8 @@ impl Upstreams {
     pub fn sweep(&self) {
         for share in &self.0 {
             let limits = &share.upstream.model.limits;
-            let wanted = limits.endpoint_connections.is_some() && share.upstream.room.waited_for();
+            let wanted =
+                limits.endpoint_connections.is_some() && share.upstream.room.queue.waited_for();
             share.view.borrow_mut().sweep(share, wanted);
             if share.upstream.wants_samples() {
                 let samples = std::mem::take(&mut *share.samples.borrow_mut());
@@ -223,6 +235,7 @@ impl Share {
         if attempts.count == 0 {
             self.upstream.metrics.requested(self.worker.index);
         }
+        let mut wait = Wait::default();
         loop {
             if attempts.failure.is_some() {
                 if !std::mem::take(&mut attempts.allowed) && !self.may_retry(cargo, attempts, None)
@@ -231,18 +244,9 @@ impl Share {
                 }
                 self.back_off(attempts).await;
             }
-            let lease = match self.pick(cargo, attempts) {
+            let lease = match self.pick_in_turn(cargo, attempts, &mut wait).await? {
                 Picked::Lease(lease) => lease,
-                Picked::Full => {
-                    let pick = || match self.pick(cargo, attempts) {
-                        Picked::Full => None,
-                        picked => Some(picked),
-                    };
-                    match self.queue(pick).await? {
-                        Picked::Lease(lease) => lease,
-                        _ => return Err(attempts.verdict()),
-                    }
-                }
+                Picked::Full => return Err(attempts.verdict()),
                 Picked::None if self.await_endpoints(attempts, deadline).await => continue,
                 Picked::None => return Err(attempts.verdict()),
             };
@@ -253,10 +257,11 @@ impl Share {
             attempts.last = Some(Rc::clone(lease.local()));
             match self.reach(cargo, &lease, attempts.fresh, deadline).await {
                 Ok(opened) => return Ok((opened, lease)),
-                // Another worker was faster; the next look will see that.
+                // Another worker was faster.
                 Err(failure) if failure.reason == Reason::QueueFull => {
                     attempts.count -= 1;
-                    lease.fail(failure.reason);
+                    wait.beaten = true;
+                    lease.cancel();
                 }
                 Err(failure) => {
                     let (local, reason) = (Rc::clone(lease.local()), failure.reason);
@@ -385,24 +390,60 @@ impl Share {
         cap.is_none_or(|cap| local.endpoint.take_request(cap))
     }
 
-    fn is_full(&self, local: &Local) -> bool {
-        local.is_full(&self.upstream.model.limits, self.worker.http2.max_streams)
+    /// Gives it back.
+    fn leave_room(&self, local: &Local) {
+        if self.upstream.model.limits.endpoint_requests.is_some() {
+            local.endpoint.leave_request();
+        }
+    }
+
+    fn is_full(&self, local: &Local, cargo: Cargo) -> bool {
+        let scheme = local.endpoint.address.scheme;
+        let offer = cargo.offer(scheme, local.multiplexes.speaks.get() == Some(true));
+        let shares = matches!(offer, Offer::Http2 | Offer::Either);
+        let streams = shares.then_some(self.worker.http2.max_streams);
+        local.is_full(&self.upstream.model.limits, streams)
+    }
+
+    /// Picks, behind those who wait for room already.
+    async fn pick_in_turn(
+        self: &Rc<Self>,
+        cargo: Cargo,
+        attempts: &Attempts,
+        wait: &mut Wait,
+    ) -> Result<Picked, Failure> {
+        let room = &self.upstream.room;
+        let beaten = std::mem::take(&mut wait.beaten);
+        if !beaten && !(room.capped && room.queue.waited_for()) {
+            let picked = self.pick(cargo, attempts);
+            if !matches!(picked, Picked::Full) {
+                return Ok(picked);
+            }
+        }
+        let pick = || match self.pick(cargo, attempts) {
+            Picked::Full => None,
+            picked => Some(picked),
+        };
+        // Boxed: rare beside what the task must remember otherwise.
+        Box::pin(self.queue(&mut wait.until, beaten, pick)).await
     }
 
     fn pick(self: &Rc<Self>, cargo: Cargo, attempts: &Attempts) -> Picked {
         let room = &self.upstream.room;
         let held = room.capped;
-        if held && !room.take() {
+        if held && room.is_full() {
             return Picked::Full;
         }
         match self.pick_local(cargo, attempts) {
-            Ok(local) => Picked::Lease(Lease::new(Rc::clone(self), local, held)),
-            Err(full) => {
-                if held {
-                    room.leave();
-                }
-                if full { Picked::Full } else { Picked::None }
+            Ok(local) if !held || room.take() => {
+                Picked::Lease(Lease::new(Rc::clone(self), local, held))
             }
+            Ok(local) => {
+                self.leave_room(&local);
+                Picked::Full
+            }
+            Err(true) => Picked::Full,
+            Err(false) => Picked::None,
         }
     }
 
@@ -411,13 +452,17 @@ impl Share {
     fn pick_local(self: &Rc<Self>, cargo: Cargo, attempts: &Attempts) -> Result<Rc<Local>, bool> {
         let mut view = self.view.borrow_mut();
         if self.upstream.is_original_destination() {
-            return self.original(&mut view, attempts).ok_or(false);
+            let local = self.original(&mut view, attempts).ok_or(false)?;
+            return self.take_room(&local).then_some(local).ok_or(true);
         }
         view.follow(&self.upstream, self.cap);
         let (locals, picks) = view.picks(cargo);
         if let Some(token) = attempts.stuck {
             let mut kept = locals.iter().filter(|l| l.endpoint.token() == token);
-            let free = |local: &&Rc<Local>| !attempts.excludes(local) && self.take_room(local);
+            let free = |local: &&Rc<Local>| {
+                let full = self.upstream.room.capped && self.is_full(local, cargo);
+                !full && !attempts.excludes(local) && self.take_room(local)
+            };
             if let Some(local) = kept.next().filter(free) {
                 return Ok(Rc::clone(local));
             }
@@ -438,10 +483,12 @@ impl Share {
                 share: self,
                 locals,
                 attempts,
+                cargo,
             };
             let picked = picks.balancer.pick(&field, chance);
             let Some(local) = picked.and_then(|index| locals.get(index)) else {
-                let full = |local: &Rc<Local>| self.is_full(local) && !attempts.excludes(local);
+                let full =
+                    |local: &Rc<Local>| self.is_full(local, cargo) && !attempts.excludes(local);
                 return Err(self.upstream.room.capped && locals.iter().any(full));
             };
             // Another worker can have taken the last place since.

@@ -186,11 +186,10 @@ impl Multiplexes {
         });
     }
 
+    /// True if there is room on one, or soon will be.
     pub(super) fn has_room(&self, most: u32) -> bool {
-        self.open
-            .borrow()
-            .iter()
-            .any(|multiplex| multiplex.room(most))
+        let open = self.open.borrow();
+        self.opening.get() || open.iter().any(|multiplex| multiplex.room(most))
     }
 
     pub(super) fn is_empty(&self) -> bool {

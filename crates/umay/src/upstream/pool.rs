@@ -40,6 +40,12 @@ impl Pool {
         self.idle.is_empty()
     }
 
+    /// Closes the one that has waited longest. False if there is none.
+    pub(super) fn forget_one(&mut self) -> bool {
+        let oldest = (!self.idle.is_empty()).then(|| self.idle.remove(0));
+        oldest.inspect(Idle::forget).is_some()
+    }
+
     pub(super) fn clear(&mut self) {
         for idle in self.idle.drain(..) {
             idle.forget();
@@ -129,7 +135,8 @@ impl Link {
         };
         let worker = &share.worker;
         let mut pool = local.pool.borrow_mut();
-        let wanted = self.berth.is_some() && share.upstream.room.waited_for();
+        let queue = &share.upstream.room.queue;
+        let wanted = self.berth.is_some() && queue.is_for_others(worker.index);
         if local.left.get() || wanted || pool.idle.len() >= pool.cap {
             worker.metrics.pool.closed.inc();
             return;

@@ -1,32 +1,28 @@
 //! Room at endpoints: caps on what is in flight, and the queue of those who wait for it.
 //!
-//! An upstream without caps has endless room and costs nothing. With caps, whoever finds none waits
-//! until something ends, in the order of coming, for no longer than the queue's deadline.
+//! An upstream without caps has endless room and costs nothing. With caps, whoever finds none waits in
+//! [`super::queue`] until something ends.
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
-use tokio::sync::Notify;
 use umay_core::model::UpstreamLimits;
-use umay_core::reason::Reason;
 
 use super::endpoint::take;
-use super::{Failure, Local, Share};
+use super::queue::Queue;
+use super::{Local, Share};
 
 /// The room that an upstream has.
 #[derive(Debug)]
 pub(crate) struct Room {
     /// Something is limited at all.
     pub(super) capped: bool,
-    queue: u32,
-    wait: Duration,
+    /// Those who wait for it.
+    pub(super) queue: Queue,
     /// Requests in flight, counted only if capped.
     taken: AtomicU32,
     /// The cap on them.
     limit: AtomicU32,
-    waiting: AtomicU32,
-    freed: Notify,
     /// The most that were in flight since the keeper has asked.
     peak: AtomicU32,
     /// Requests that were not answered in time, or found no room.
@@ -42,12 +38,9 @@ impl Room {
         ];
         Self {
             capped: limits.adaptive || caps.iter().any(Option::is_some),
-            queue: limits.queue,
-            wait: limits.queue_timeout,
+            queue: Queue::new(limits),
             taken: AtomicU32::default(),
             limit: AtomicU32::new(limits.requests.unwrap_or(u32::MAX)),
-            waiting: AtomicU32::default(),
-            freed: Notify::new(),
             peak: AtomicU32::default(),
             dropped: AtomicU64::default(),
         }
@@ -55,9 +48,8 @@ impl Room {
 
     /// Changes the cap on requests in flight.
     pub(crate) fn set_limit(&self, limit: u32) {
-        if self.limit.swap(limit, Relaxed) < limit {
-            self.freed.notify_waiters();
-        }
+        let more = limit.saturating_sub(self.limit.swap(limit, Relaxed));
+        self.queue.call(more as usize);
     }
 
     /// The most that were in flight, and how many were not answered, since the last time.
@@ -85,22 +77,15 @@ impl Room {
         self.taken.load(Relaxed)
     }
 
+    /// True if there is none for one request more.
+    pub(super) fn is_full(&self) -> bool {
+        self.taken.load(Relaxed) >= self.limit.load(Relaxed)
+    }
+
     /// Gives the room of one request back.
     pub(super) fn leave(&self) {
         self.taken.fetch_sub(1, Relaxed);
-        self.freed();
-    }
-
-    /// Something has ended: the next in the queue may look.
-    pub(super) fn freed(&self) {
-        if self.waited_for() {
-            self.freed.notify_one();
-        }
-    }
-
-    /// True if somebody waits.
-    pub(super) fn waited_for(&self) -> bool {
-        self.waiting.load(Relaxed) > 0
+        self.queue.call(1);
     }
 }
 
@@ -113,11 +98,17 @@ pub(super) struct Berth {
 
 impl Berth {
     /// Room for a connection; `None` if there is none left, `Some(None)` if there is no cap.
+    ///
+    /// What waits in the pool is given up if there is no other room: who comes here cannot use it.
     pub(super) fn take(share: &Rc<Share>, local: &Rc<Local>) -> Option<Option<Self>> {
         let Some(cap) = share.upstream.model.limits.endpoint_connections else {
             return Some(None);
         };
-        local.endpoint.take_connection(cap).then(|| {
+        let mut taken = local.endpoint.take_connection(cap);
+        while !taken && local.pool.borrow_mut().forget_one() {
+            taken = local.endpoint.take_connection(cap);
+        }
+        taken.then(|| {
             Some(Self {
                 share: Rc::clone(share),
                 local: Rc::clone(local),
@@ -129,49 +120,6 @@ impl Berth {
 impl Drop for Berth {
     fn drop(&mut self) {
         self.local.endpoint.leave_connection();
-        self.share.upstream.room.freed();
-    }
-}
-
-/// One place in the queue.
-struct Place<'a>(&'a Share);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let upstream = &self.0.upstream;
-        upstream.metrics.healing.waiting.fetch_sub(1, Relaxed);
-        upstream.room.waiting.fetch_sub(1, Relaxed);
-    }
-}
-
-impl Share {
-    /// Waits until `pick` finds room, in the queue if that has a place.
-    pub(super) async fn queue<T>(&self, mut pick: impl FnMut() -> Option<T>) -> Result<T, Failure> {
-        let (room, healing) = (&self.upstream.room, &self.upstream.metrics.healing);
-        if !take(&room.waiting, room.queue) {
-            room.drop_one();
-            let detail = format!("{} wait already", room.queue);
-            return Err(Failure::new(Reason::QueueFull, detail));
-        }
-        let _place = Place(self);
-        healing.queued.add(1);
-        healing.waiting.fetch_add(1, Relaxed);
-        let picked = async {
-            loop {
-                let mut freed = std::pin::pin!(room.freed.notified());
-                // Before the look, so that nothing that ends after it is missed.
-                freed.as_mut().enable();
-                if let Some(picked) = pick() {
-                    return picked;
-                }
-                freed.await;
-            }
-        };
-        let waited = tokio::time::timeout(room.wait, picked).await;
-        waited.map_err(|_| {
-            room.drop_one();
-            let detail = format!("no room in {:?}", room.wait);
-            Failure::new(Reason::QueueTimeout, detail)
-        })
+        self.share.upstream.room.queue.call(1);
     }
 }

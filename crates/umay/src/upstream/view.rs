@@ -116,6 +116,7 @@ pub(super) struct Now<'a> {
     pub(super) share: &'a Share,
     pub(super) locals: &'a [Rc<Local>],
     pub(super) attempts: &'a Attempts,
+    pub(super) cargo: Cargo,
 }
 
 impl Now<'_> {
@@ -127,7 +128,7 @@ impl Now<'_> {
 impl Field for Now<'_> {
     fn is_out(&self, index: usize) -> bool {
         self.of(index, true, |local| {
-            let full = self.share.upstream.room.capped && self.share.is_full(local);
+            let full = self.share.upstream.room.capped && self.share.is_full(local, self.cargo);
             full || self.attempts.excludes(local)
         })
     }
