@@ -309,6 +309,39 @@ impl Umay {
         })
     }
 
+    /// Writes another configuration in place of the one that it was started with, as
+    /// [`Setup::config`] did.
+    pub fn rewrite(&self, text: impl AsRef<str>) {
+        // In one step, as editors do.
+        let path = self._dir.write("umay.toml.new", text.as_ref());
+        std::fs::rename(path, self._dir.path().join("umay.toml")).unwrap();
+    }
+
+    /// The same, lets it read that (SIGHUP), and waits for what comes of it: true if it is served.
+    #[track_caller]
+    pub fn reload(&self, text: impl AsRef<str>) -> bool {
+        let count = |result: &str| self.metric("umay_config_reloads_total", &[("result", result)]);
+        let before = (count("served"), count("refused"));
+        self.rewrite(text);
+        self.signal(Signal::HUP);
+        eventually("what comes of a reload", || {
+            let now = (count("served"), count("refused"));
+            (now != before).then_some(now.0 > before.0)
+        })
+    }
+
+    /// Where a listener that came later is.
+    #[track_caller]
+    pub fn listening(&self, listener: &str) -> SocketAddr {
+        eventually("a listener", || {
+            let status = self.admin_get("/status").text();
+            let status: Value = serde_json::from_str(&status).unwrap();
+            let all = status["listeners"].as_array().unwrap().clone();
+            let found = all.iter().find(|l| l["name"] == listener)?;
+            found["addr"].as_str().unwrap().parse().ok()
+        })
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -1,97 +1,41 @@
 //! The life of the process: start everything in order, wait for a signal, end everything in order.
 
+mod plan;
+mod reload;
+mod signals;
 mod status;
+
+pub use plan::Plan;
+pub use reload::{Read, Source};
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot, watch};
 use umay_core::model::Model;
 
 use crate::admin::{self, Admin, AdminState, Control, Socket};
-use crate::discover;
 use crate::drain::Phase;
 use crate::keeper::{self, Keeper};
 use crate::listener;
 use crate::original;
-use crate::site::{Route, Site};
+use crate::site::Site;
 use crate::telemetry::access::AccessWriter;
 use crate::telemetry::health::{Health, Stage};
-use crate::telemetry::metrics::Registry;
-use crate::tls::{self, TlsProblem};
 use crate::transparent::Applied;
-use crate::upstream::Upstream;
 use crate::worker::Settings;
 use crate::worker_thread::{self, Change, Setup};
+use signals::{Asked, Signals};
+use status::{Shown, Status};
 
 /// Time that what was cut has to say so in the log.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Everything that is made from the model before a socket is opened.
-pub struct Plan {
-    registry: Arc<Registry>,
-    upstreams: Arc<[Arc<Upstream>]>,
-    sites: Vec<Arc<Site>>,
-    workers: usize,
-    /// What is questionable about files that are read again and again.
-    doubts: Vec<TlsProblem>,
-}
-
-impl Plan {
-    /// Reads the files that the model names and builds what workers share. Fails with all that is
-    /// wrong.
-    pub fn build(model: &Model) -> Result<Self, Vec<TlsProblem>> {
-        tls::install_provider();
-        let cores = || thread::available_parallelism().map_or(1, usize::from);
-        let workers = model.workers.unwrap_or_else(cores);
-        let registry = Registry::new(workers);
-        let mut problems = Vec::new();
-        let mut upstreams = Vec::new();
-        for upstream in model.upstreams.values() {
-            let name = &upstream.name;
-            let metrics = (registry.upstream(name), registry.discovery(name));
-            match Upstream::build(upstream, model.zone.as_deref(), metrics) {
-                Ok(upstream) => upstreams.push(upstream),
-                Err(more) => problems.extend(more),
-            }
-        }
-        let routes = Route::build(model, &registry);
-        let mut sites = Vec::new();
-        for listener in model.listeners.values() {
-            match Site::build(model, listener, &routes) {
-                Ok(site) => sites.push(site),
-                Err(more) => problems.extend(more),
-            }
-        }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        let doubts = model.upstreams.values().filter_map(discover::doubt);
-        Ok(Self {
-            registry,
-            upstreams: upstreams.into(),
-            sites,
-            workers,
-            doubts: doubts.collect(),
-        })
-    }
-
-    /// What is questionable but no error.
-    pub fn warnings(&self) -> impl Iterator<Item = &TlsProblem> {
-        let sites = self.sites.iter().filter_map(|site| site.tls.as_ref());
-        let upstreams = self.upstreams.iter().filter_map(|upstream| upstream.tls());
-        sites
-            .flat_map(|tls| tls.warnings())
-            .chain(upstreams.flat_map(|tls| tls.warnings()))
-            .chain(&self.doubts)
-    }
-}
 
 /// A process that serves.
 pub struct App {
@@ -101,17 +45,20 @@ pub struct App {
     access: Option<AccessWriter>,
     keeper: Keeper,
     socket: Option<Socket>,
-    phase: watch::Sender<Phase>,
-    workers: Vec<JoinHandle<()>>,
-    /// Where workers are told of other configurations.
-    changes: Vec<mpsc::UnboundedSender<Change>>,
-    /// Closed when the last worker has ended.
-    ended: mpsc::Receiver<()>,
+    threads: Threads,
     /// Where it listens, by the listener's name.
     pub listening: Vec<(String, SocketAddr)>,
     /// Where the admin listener is, if there is one.
     pub admin_address: Option<SocketAddr>,
-    timeouts: umay_core::model::Timeouts,
+    model: Model,
+    /// The limit on open files.
+    files: usize,
+    /// What `/status` tells of the configuration.
+    shown: Arc<ArcSwap<Shown>>,
+    /// Where the configuration comes from, if it can be read again.
+    source: Option<Source>,
+    /// Those who ask for a reload.
+    reloads: mpsc::Receiver<oneshot::Sender<Result<String, String>>>,
     /// Rules that send traffic here.
     rules: Option<Applied>,
 }
@@ -143,49 +90,17 @@ impl App {
             original::listening(listening.iter().map(|(_, address)| *address).collect());
         }
         let health = Health::default();
-        let (admin, admin_address) = start_admin(model, &plan, &health, &listening)?;
+        let shown = Arc::new(ArcSwap::from_pointee(Shown::of(model, &plan, &listening)));
+        let status = status::status(&plan, &health, &shown);
+        let (admin, admin_address) = start_admin(model, &plan, &health, &status)?;
         let dropped = plan.registry.access_log_dropped().clone();
         let access = AccessWriter::start(&model.log.access, dropped)
             .with_context(|| format!("cannot open the access log {:?}", model.log.access))?;
         let keeper =
             Keeper::start(&plan.upstreams, &model.dns).context("cannot watch over upstreams")?;
-        let socket = start_socket(model, &plan, &health, &listening, &keeper)?;
-        let most = model.limits.connections.unwrap_or(files / 10 * 9 / 2);
-        let (phase, _) = watch::channel(Phase::Open);
-        let (alive, ended) = mpsc::channel(1);
-        let mut workers = Vec::new();
-        let mut changes = Vec::new();
-        let mut ready = Vec::new();
-        for index in (0..plan.workers).rev() {
-            let (started, is_started) = std::sync::mpsc::sync_channel(1);
-            let (tell, told) = mpsc::unbounded_channel();
-            changes.push(tell);
-            let setup = Setup {
-                index,
-                workers: plan.workers,
-                registry: Arc::clone(&plan.registry),
-                access: access.as_ref().map(AccessWriter::handle),
-                upstreams: Arc::clone(&plan.upstreams),
-                sockets: plan
-                    .sites
-                    .iter()
-                    .cloned()
-                    .zip(sockets.iter_mut().filter_map(Vec::pop))
-                    .collect(),
-                settings: Settings::of(model),
-                changes: told,
-                most,
-                // Two files each: a twentieth, of what connections leave.
-                pipes: files / 40 / plan.workers.max(1),
-                phase: phase.subscribe(),
-                started,
-            };
-            workers.push(worker_thread::spawn(setup, alive.clone())?);
-            ready.push(is_started);
-        }
-        for is_started in ready {
-            is_started.recv().context("a worker did not start")??;
-        }
+        let (ask, reloads) = mpsc::channel(1);
+        let socket = start_socket(model, &status, &keeper, ask)?;
+        let threads = Threads::start(model, &plan, sockets, access.as_ref(), files)?;
         let rules = apply(&listening)?;
         for (name, address) in &listening {
             tracing::info!(listener = name, addr = %address, "listening");
@@ -194,7 +109,8 @@ impl App {
             tracing::info!(addr = %address, "admin");
         }
         health.set(Stage::Ready);
-        tracing::info!(workers = plan.workers, connections = most, "ready");
+        let connections = most_connections(model, files);
+        tracing::info!(workers = plan.workers, connections, "ready");
         Ok(Self {
             plan,
             health,
@@ -202,13 +118,14 @@ impl App {
             access,
             keeper,
             socket,
-            phase,
-            workers,
-            changes,
-            ended,
+            threads,
             listening,
             admin_address,
-            timeouts: model.timeouts.clone(),
+            model: model.clone(),
+            files,
+            shown,
+            source: None,
+            reloads,
             rules,
         })
     }
@@ -216,7 +133,13 @@ impl App {
     /// Serves until SIGTERM, SIGINT or SIGHUP, then drains: readiness goes off, connections are accepted
     /// for a while longer, then what is open may finish until the deadline. A second signal ends at
     /// once.
-    pub fn run(mut self) -> anyhow::Result<ExitCode> {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        self.run_from(None)
+    }
+
+    /// The same; SIGHUP reads the configuration again from this source, if there is one.
+    pub fn run_from(mut self, source: Option<Source>) -> anyhow::Result<ExitCode> {
+        self.source = source;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -229,15 +152,29 @@ impl App {
         let mut signals = Signals::new()?;
         loop {
             tokio::select! {
-                name = signals.next() => match (name, &self.access) {
-                    (Some(name), _) => {
+                asked = signals.next() => match asked {
+                    Asked::End(name) => {
                         tracing::info!(signal = name, "draining");
                         break;
                     }
-                    (None, Some(access)) => drop(access.reopen()),
-                    (None, None) => {}
+                    Asked::Reload if self.source.is_none() => {
+                        tracing::info!(signal = "SIGHUP", "draining");
+                        break;
+                    }
+                    // What came of it is in the log.
+                    Asked::Reload => drop(self.reload().await),
+                    Asked::Reopen => {
+                        if let Some(access) = &self.access {
+                            let _ = access.reopen();
+                        }
+                    }
                 },
-                _ = self.ended.recv() => {
+                Some(tell) = self.reloads.recv() => {
+                    let came = self.reload().await;
+                    // Whoever asked may have gone.
+                    let _ = tell.send(came);
+                }
+                _ = self.threads.ended.recv() => {
                     tracing::error!("a worker has ended, which it should not; please report it");
                     return Ok(ExitCode::FAILURE);
                 }
@@ -248,7 +185,7 @@ impl App {
             rules.suspend();
         }
         let started = Instant::now();
-        self.phase.send_replace(Phase::Leaving);
+        self.threads.phase.send_replace(Phase::Leaving);
         let code = tokio::select! {
             () = self.drain() => ExitCode::SUCCESS,
             name = signals.end() => {
@@ -256,17 +193,18 @@ impl App {
                 ExitCode::FAILURE
             }
         };
-        self.phase.send_replace(Phase::Cutting);
+        self.threads.phase.send_replace(Phase::Cutting);
         // Returns nothing when all workers have ended.
-        let _ = tokio::time::timeout(LAST_WORDS, self.ended.recv()).await;
+        let _ = tokio::time::timeout(LAST_WORDS, self.threads.ended.recv()).await;
         tracing::info!(after = ?started.elapsed(), "ended");
         Ok(code)
     }
 
     async fn drain(&mut self) {
-        tokio::time::sleep(self.timeouts.drain_delay).await;
-        self.phase.send_replace(Phase::Draining);
-        let drained = tokio::time::timeout(self.timeouts.drain, self.ended.recv()).await;
+        tokio::time::sleep(self.model.timeouts.drain_delay).await;
+        self.threads.phase.send_replace(Phase::Draining);
+        let drained =
+            tokio::time::timeout(self.model.timeouts.drain, self.threads.ended.recv()).await;
         if drained.is_err() {
             let open = self.plan.registry.open_connections();
             tracing::warn!(open, "the drain's deadline has come; what is open is cut");
@@ -274,7 +212,7 @@ impl App {
     }
 
     fn end(self) {
-        for worker in self.workers {
+        for worker in self.threads.workers {
             if worker.is_finished() {
                 // A worker that panicked has said so.
                 let _ = worker.join();
@@ -291,41 +229,66 @@ impl App {
     }
 }
 
-/// The signals that the process listens to.
-struct Signals {
-    term: tokio::signal::unix::Signal,
-    int: tokio::signal::unix::Signal,
-    hup: tokio::signal::unix::Signal,
-    usr1: tokio::signal::unix::Signal,
+/// The workers' threads, and how they are spoken to.
+struct Threads {
+    phase: watch::Sender<Phase>,
+    workers: Vec<JoinHandle<()>>,
+    /// Where workers are told of other configurations.
+    changes: Vec<mpsc::UnboundedSender<Change>>,
+    /// Closed when the last worker has ended.
+    ended: mpsc::Receiver<()>,
 }
 
-impl Signals {
-    fn new() -> io::Result<Self> {
+impl Threads {
+    /// Starts them all, each with a socket of every listener. When it returns, connections are accepted.
+    fn start(
+        model: &Model,
+        plan: &Plan,
+        mut sockets: Vec<Vec<TcpListener>>,
+        access: Option<&AccessWriter>,
+        files: usize,
+    ) -> anyhow::Result<Self> {
+        let (phase, _) = watch::channel(Phase::Open);
+        let (alive, ended) = mpsc::channel(1);
+        let mut workers = Vec::new();
+        let mut changes = Vec::new();
+        let mut ready = Vec::new();
+        for index in (0..plan.workers).rev() {
+            let (started, is_started) = std::sync::mpsc::sync_channel(1);
+            let (tell, told) = mpsc::unbounded_channel();
+            changes.push(tell);
+            let setup = Setup {
+                index,
+                workers: plan.workers,
+                registry: Arc::clone(&plan.registry),
+                access: access.map(AccessWriter::handle),
+                upstreams: Arc::clone(&plan.upstreams),
+                sockets: plan
+                    .sites
+                    .iter()
+                    .cloned()
+                    .zip(sockets.iter_mut().filter_map(Vec::pop))
+                    .collect(),
+                settings: Settings::of(model),
+                changes: told,
+                most: most_connections(model, files),
+                // Two files each: a twentieth, of what connections leave.
+                pipes: files / 40 / plan.workers.max(1),
+                phase: phase.subscribe(),
+                started,
+            };
+            workers.push(worker_thread::spawn(setup, alive.clone())?);
+            ready.push(is_started);
+        }
+        for is_started in ready {
+            is_started.recv().context("a worker did not start")??;
+        }
         Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-            hup: signal(SignalKind::hangup())?,
-            usr1: signal(SignalKind::user_defined1())?,
+            phase,
+            workers,
+            changes,
+            ended,
         })
-    }
-
-    /// The name of a signal that ends the process; `None` for SIGUSR1, which opens the access log
-    /// anew after a rotation.
-    async fn next(&mut self) -> Option<&'static str> {
-        tokio::select! {
-            _ = self.term.recv() => Some("SIGTERM"),
-            _ = self.int.recv() => Some("SIGINT"),
-            _ = self.hup.recv() => Some("SIGHUP"),
-            _ = self.usr1.recv() => None,
-        }
-    }
-
-    async fn end(&mut self) -> &'static str {
-        loop {
-            if let Some(name) = self.next().await {
-                return name;
-            }
-        }
     }
 }
 
@@ -343,20 +306,35 @@ fn bind(site: &Site, workers: usize) -> anyhow::Result<Vec<TcpListener>> {
     })
 }
 
+/// Connections that the process may have open: what is configured, or nine tenths of the files, halved.
+fn most_connections(model: &Model, files: usize) -> usize {
+    model.limits.connections.unwrap_or(files / 10 * 9 / 2)
+}
+
 /// Opens the admin socket, if there is to be one.
 fn start_socket(
     model: &Model,
-    plan: &Plan,
-    health: &Health,
-    listening: &[(String, SocketAddr)],
+    status: &Status,
     keeper: &Keeper,
+    ask: mpsc::Sender<oneshot::Sender<Result<String, String>>>,
 ) -> anyhow::Result<Option<Socket>> {
     let Some(path) = &model.admin_socket else {
         return Ok(None);
     };
     let commands = keeper.commands().clone();
     let control = Control {
-        status: status::status(model, plan, health, listening),
+        status: Arc::clone(status),
+        reload: Arc::new(move || {
+            let ask = ask.clone();
+            Box::pin(async move {
+                let (tell, told) = oneshot::channel();
+                let gone = "Umay is ending".to_owned();
+                if ask.send(tell).await.is_err() {
+                    return Err(gone);
+                }
+                told.await.unwrap_or(Err(gone))
+            })
+        }),
         drain: Arc::new(move |upstream, endpoint, drain| {
             Box::pin(keeper::drain(commands.clone(), upstream, endpoint, drain))
         }),
@@ -370,7 +348,7 @@ fn start_admin(
     model: &Model,
     plan: &Plan,
     health: &Health,
-    listening: &[(String, SocketAddr)],
+    status: &Status,
 ) -> anyhow::Result<(Option<Admin>, Option<SocketAddr>)> {
     let Some(address) = model.admin else {
         return Ok((None, None));
@@ -380,7 +358,7 @@ fn start_admin(
     let state = AdminState {
         registry: Arc::clone(&plan.registry),
         health: health.clone(),
-        status: status::status(model, plan, health, listening),
+        status: Arc::clone(status),
     };
     Ok((Some(Admin::start(socket, state)?), Some(address)))
 }

@@ -9,9 +9,10 @@ use std::{env, fs};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use umay_core::config::{self, Loaded, Place, Problem, Severity, Sources};
+use umay_core::model::Model;
 
 use crate::admin;
-use crate::app::{App, Plan};
+use crate::app::{App, Plan, Read};
 use crate::demo::{self, Demo};
 use crate::original;
 use crate::telemetry::events;
@@ -44,6 +45,9 @@ enum Command {
     /// Say everything that is wrong with a configuration
     #[command(after_help = ENVIRONMENT)]
     Check(Check),
+    /// Let a Umay that runs read its configuration again; the same as SIGHUP, and tells what came of it
+    #[command(after_help = SOCKET)]
+    Reload(Reload),
     /// Take an endpoint out of use, or into use again, in a Umay that runs
     #[command(subcommand, after_help = SOCKET)]
     Endpoint(Endpoint),
@@ -60,7 +64,7 @@ If Umay is killed, the rules stay, and connections to the ports fail until they 
   nft delete table inet umay_transparent
 More: docs/transparent.md.";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Config {
     /// Configuration file (TOML); also UMAY_CONFIG
     #[arg(long, value_name = "FILE")]
@@ -69,7 +73,7 @@ struct Config {
     flags: Flags,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Flags {
     /// Where to listen, such as 127.0.0.1:8443 (repeatable)
     #[arg(long, value_name = "ADDR")]
@@ -125,6 +129,13 @@ struct Check {
 const SOCKET: &str = "\
 Umay has to run with admin.socket = \"PATH\"; whoever may open that file may do this.";
 
+#[derive(Debug, Args)]
+struct Reload {
+    /// The admin socket; also UMAY_ADMIN__SOCKET
+    #[arg(long, value_name = "FILE")]
+    socket: Option<PathBuf>,
+}
+
 #[derive(Debug, Subcommand)]
 enum Endpoint {
     /// Give it no new requests; what is in flight goes on
@@ -159,13 +170,14 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo(&args),
         Command::Transparent(args) => transparent(&args),
         Command::Check(args) => check(args),
+        Command::Reload(args) => reload(args.socket),
         Command::Endpoint(Endpoint::Drain(which)) => drain(&which, true),
         Command::Endpoint(Endpoint::Undrain(which)) => drain(&which, false),
     }
 }
 
 fn run(config: Config) -> anyhow::Result<ExitCode> {
-    let sources = sources(config.config, config.flags)?;
+    let sources = sources(config.config.clone(), config.flags.clone())?;
     let (loaded, plan) = match plan(&sources) {
         Ok(planned) => planned,
         Err(problems) => {
@@ -177,7 +189,21 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
     for problem in &loaded.warnings {
         tracing::warn!("{problem}");
     }
-    App::start(&loaded.model, plan)?.run()
+    let app = App::start(&loaded.model, plan)?;
+    app.run_from(Some(Box::new(move |old| read_again(&config, old))))
+}
+
+/// Reads the configuration again, from all its sources, to take the place of what is served.
+fn read_again(config: &Config, old: &Plan) -> Result<Read, String> {
+    let sources = sources(config.config.clone(), config.flags.clone());
+    let sources = sources.map_err(|error| format!("{error:#}"))?;
+    let told = |problems: &[Problem]| config::render(problems, &sources, false);
+    let (loaded, plan) = planned_by(&sources, |model| old.succeed(model)).map_err(|p| told(&p))?;
+    Ok(Read {
+        warnings: loaded.warnings.iter().map(Problem::to_string).collect(),
+        model: loaded.model,
+        plan,
+    })
 }
 
 fn check(args: Check) -> anyhow::Result<ExitCode> {
@@ -208,20 +234,35 @@ fn check(args: Check) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// Asks a running Umay to drain an endpoint, or to end that.
-fn drain(which: &Which, drain: bool) -> anyhow::Result<ExitCode> {
-    let told = env::var_os("UMAY_ADMIN__SOCKET").map(PathBuf::from);
-    let socket = which.socket.clone().or(told);
+/// Asks a running Umay to read its configuration again.
+fn reload(socket: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let answer = ask(socket, "/reload")?;
+    let done = answer.get("done").and_then(serde_json::Value::as_str);
+    writeln!(io::stdout(), "{}", done.unwrap_or_default())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks the Umay that listens at a socket for something. What it does not do is an error.
+fn ask(socket: Option<PathBuf>, target: &str) -> anyhow::Result<serde_json::Value> {
+    let socket = socket.or_else(|| env::var_os("UMAY_ADMIN__SOCKET").map(PathBuf::from));
     let socket =
         socket.context("which Umay? give --socket FILE, the admin.socket of its configuration")?;
+    let answer = admin::ask(&socket, target)
+        .with_context(|| format!("cannot ask the Umay at {}", socket.display()))?;
+    match answer.get("error").and_then(serde_json::Value::as_str) {
+        Some(error) => anyhow::bail!("{error}"),
+        None => Ok(answer),
+    }
+}
+
+/// Asks a running Umay to drain an endpoint, or to end that.
+fn drain(which: &Which, drain: bool) -> anyhow::Result<ExitCode> {
     let (upstream, endpoint) = (&which.upstream, &which.endpoint);
     let action = if drain { "drain" } else { "undrain" };
-    let target = admin::target(upstream, endpoint, action);
-    let answer = admin::ask(&socket, &target)
-        .with_context(|| format!("cannot ask the Umay at {}", socket.display()))?;
-    if let Some(error) = answer.get("error").and_then(serde_json::Value::as_str) {
-        anyhow::bail!("{error}");
-    }
+    let answer = ask(
+        which.socket.clone(),
+        &admin::target(upstream, endpoint, action),
+    )?;
     let in_flight = answer.get("in_flight").and_then(serde_json::Value::as_u64);
     let text = match (drain, in_flight.unwrap_or(0)) {
         (true, 0) => format!("{endpoint} gets no new requests, and nothing is in flight."),
@@ -234,6 +275,13 @@ fn drain(which: &Which, drain: bool) -> anyhow::Result<ExitCode> {
 
 /// Everything from the sources to what can be started, with all that is wrong on the way.
 fn plan(sources: &Sources) -> Result<(Loaded, Plan), Vec<Problem>> {
+    planned_by(sources, Plan::build)
+}
+
+fn planned_by(
+    sources: &Sources,
+    build: impl FnOnce(&Model) -> Result<Plan, Vec<TlsProblem>>,
+) -> Result<(Loaded, Plan), Vec<Problem>> {
     let mut loaded = config::load(sources)?;
     let files = std::mem::take(&mut loaded.files);
     let place = |problem: &TlsProblem| Problem {
@@ -250,8 +298,8 @@ fn plan(sources: &Sources) -> Result<(Loaded, Plan), Vec<Problem>> {
         message: problem.what.clone(),
         hint: problem.hint.clone(),
     };
-    let plan = Plan::build(&loaded.model)
-        .map_err(|problems| problems.iter().map(place).collect::<Vec<_>>())?;
+    let plan =
+        build(&loaded.model).map_err(|problems| problems.iter().map(place).collect::<Vec<_>>())?;
     loaded.warnings.extend(plan.warnings().map(place));
     Ok((loaded, plan))
 }

@@ -12,7 +12,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-pub use socket::{Control, Drained, Socket, ask, target};
+pub use socket::{Control, Drained, Reloaded, Socket, ask, target};
 
 use std::fmt;
 use std::io;

@@ -29,9 +29,14 @@ use crate::side::{self, Side};
 pub struct Control {
     /// Makes the status document.
     pub status: Arc<dyn Fn() -> Value + Send + Sync>,
+    /// Reads the configuration again. Gives a sentence, or why it is refused.
+    pub reload: Arc<dyn Fn() -> Reloaded + Send + Sync>,
     /// Drains an endpoint of an upstream, by their names, or ends that.
     pub drain: Arc<dyn Fn(String, String, bool) -> Drained + Send + Sync>,
 }
+
+/// What came of a reload.
+pub type Reloaded = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
 
 /// Requests that are still in flight at the endpoint, or why it could not be drained.
 pub type Drained = Pin<Box<dyn Future<Output = Result<u64, String>> + Send>>;
@@ -91,7 +96,12 @@ fn router(control: Control) -> Router {
             answer(done.map(|in_flight| json!({ "draining": drain, "in_flight": in_flight })))
         }
     };
+    let reload = |State(control): State<Control>| async move {
+        let done = (control.reload)().await;
+        answer(done.map(|text| json!({ "done": text })))
+    };
     Router::new()
+        .route("/reload", post(reload))
         .route(
             "/status",
             get(|State(control): State<Control>| async move { answer(Ok((control.status)())) }),

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use umay_core::model::Model;
 
@@ -14,35 +15,76 @@ use crate::telemetry::health::Health;
 use crate::upstream::{Member, Upstream};
 
 /// Makes the document, anew each time that it is called.
-pub(super) fn status(
-    model: &Model,
-    plan: &Plan,
-    health: &Health,
-    listening: &[(String, SocketAddr)],
-) -> Arc<dyn Fn() -> Value + Send + Sync> {
+pub(super) type Status = Arc<dyn Fn() -> Value + Send + Sync>;
+
+/// What it tells of the configuration that is served.
+pub(super) struct Shown {
+    upstreams: Arc<[Arc<Upstream>]>,
+    sites: Vec<Arc<Site>>,
+    listening: Vec<(String, SocketAddr)>,
+    routes: Value,
+    /// Since when it is served, in seconds since 1970.
+    since: u64,
+    /// Why the last one that was read is not this one.
+    pub(super) refused: Option<String>,
+}
+
+impl Shown {
+    pub(super) fn of(model: &Model, plan: &Plan, listening: &[(String, SocketAddr)]) -> Self {
+        let routes = model
+            .routes
+            .iter()
+            .map(|route| json!({ "name": route.name, "to": route.action.to_string() }));
+        Self {
+            upstreams: Arc::clone(&plan.upstreams),
+            sites: plan.sites.clone(),
+            listening: listening.to_vec(),
+            routes: Value::Array(routes.collect()),
+            since: unix_now(),
+            refused: None,
+        }
+    }
+
+    /// The same, and that another configuration was refused.
+    pub(super) fn refusing(&self, why: &str) -> Self {
+        Self {
+            upstreams: Arc::clone(&self.upstreams),
+            sites: self.sites.clone(),
+            listening: self.listening.clone(),
+            routes: self.routes.clone(),
+            since: self.since,
+            refused: Some(why.to_owned()),
+        }
+    }
+}
+
+fn unix_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
+
+/// The status of a process.
+pub(super) fn status(plan: &Plan, health: &Health, shown: &Arc<ArcSwap<Shown>>) -> Status {
     let (started, health) = (Instant::now(), health.clone());
     let (workers, registry) = (plan.workers, Arc::clone(&plan.registry));
-    let (upstreams, sites) = (Arc::clone(&plan.upstreams), plan.sites.clone());
-    let listening = listening.to_vec();
-    let routes = model
-        .routes
-        .iter()
-        .map(|route| json!({ "name": route.name, "to": route.action.to_string() }));
-    let routes = Value::Array(routes.collect());
+    let shown = Arc::clone(shown);
     Arc::new(move || {
-        let listeners = sites.iter().zip(&listening).map(|(site, (name, address))| {
+        let shown = shown.load_full();
+        let sites = shown.sites.iter().zip(&shown.listening);
+        let listeners = sites.map(|(site, (name, address))| {
             json!({ "name": name, "addr": address.to_string(), "tls": site.tls.is_some() })
         });
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_s": started.elapsed().as_secs(),
             "stage": health.stage().as_str(),
+            "config": { "since": rfc3339(shown.since), "refused": shown.refused },
             "workers": workers,
             "connections": registry.open_connections(),
             "listeners": listeners.collect::<Vec<_>>(),
-            "routes": routes,
-            "upstreams": upstreams.iter().map(|u| upstream(u)).collect::<Vec<_>>(),
-            "certificates": certificates(&sites),
+            "routes": shown.routes,
+            "upstreams": shown.upstreams.iter().map(|u| upstream(u)).collect::<Vec<_>>(),
+            "certificates": certificates(&shown.sites),
         })
     })
 }

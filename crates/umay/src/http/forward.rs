@@ -200,6 +200,7 @@ impl Exchange {
             route,
             share,
             cargo,
+            bodiless: request.body.is_empty(),
             until,
         }
     }
@@ -232,7 +233,9 @@ impl Exchange {
             if let Poll::Ready(opened) = opened.as_mut().poll(cx) {
                 return Poll::Ready(opened.map_err(Unopened::Failed));
             }
-            if conn.io().stream().is_none()
+            // An end in the middle of a body is told by who reads it: the client may still listen.
+            if way.bodiless
+                && conn.io().stream().is_none()
                 && let Err(detail) = watch_client(conn, cx)
             {
                 return Poll::Ready(Err(Unopened::Gone(Reason::ClientGone, detail)));
@@ -315,6 +318,8 @@ pub(super) struct Way<'a> {
     pub(super) route: &'a Route,
     pub(super) share: &'a Rc<Share>,
     pub(super) cargo: Cargo,
+    /// The request has no body.
+    bodiless: bool,
     /// When all has to be over.
     pub(super) until: Millis,
 }

@@ -9,7 +9,7 @@ mod ward;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -27,15 +27,35 @@ const COMMANDS: usize = 16;
 #[derive(Debug)]
 pub struct Keeper {
     commands: Commands,
+    start: mpsc::UnboundedSender<Order>,
+    dns: Dns,
+    resolver: Arc<Resolver>,
     _side: Side,
 }
 
-/// Where commands for an upstream go, by its name.
-pub type Commands = BTreeMap<String, mpsc::Sender<Command>>;
+/// An upstream that is to be watched.
+#[derive(Debug)]
+struct Order {
+    upstream: Arc<Upstream>,
+    resolver: Arc<Resolver>,
+    commands: mpsc::Receiver<Command>,
+}
+
+/// Where commands for an upstream go, by its name, as it is now. Taking one out ends the watch over it.
+pub type Commands = Arc<Mutex<BTreeMap<String, mpsc::Sender<Command>>>>;
+
+/// What is said to the keeper of an upstream.
+#[derive(Debug)]
+pub enum Command {
+    /// Somebody wants something of an endpoint.
+    Drain(Drain),
+    /// Another upstream has taken its place.
+    Succeed(Arc<Upstream>, Arc<Resolver>),
+}
 
 /// What somebody wants of an endpoint.
 #[derive(Debug)]
-pub struct Command {
+pub struct Drain {
     /// The endpoint's label.
     pub endpoint: String,
     /// True if it should get no new requests, false if it should again.
@@ -47,24 +67,55 @@ pub struct Command {
 impl Keeper {
     /// Starts to watch over these. Fails if the system gives no thread or no event queue.
     pub fn start(upstreams: &[Arc<Upstream>], dns: &Dns) -> io::Result<Self> {
-        let resolver = Resolver::new(dns);
-        let mut commands = Commands::new();
+        let (start, mut started) = mpsc::unbounded_channel::<Order>();
         let side = Side::start("umay-keeper", || {
-            let mut wards = JoinSet::new();
-            for upstream in upstreams.iter().filter(|u| !u.is_original_destination()) {
-                let (tell, told) = mpsc::channel(COMMANDS);
-                commands.insert(upstream.name.clone(), tell);
-                wards.spawn(Ward::new(upstream, &resolver, told).run());
-            }
             Ok(async move {
-                while wards.join_next().await.is_some() {}
-                std::future::pending().await
+                let mut wards = JoinSet::new();
+                loop {
+                    tokio::select! {
+                        order = started.recv() => match order {
+                            Some(order) => drop(wards.spawn(Ward::new(order).run())),
+                            None => return,
+                        },
+                        Some(_) = wards.join_next() => {}
+                    }
+                }
             })
         })?;
-        Ok(Self {
-            commands,
+        let mut keeper = Self {
+            commands: Commands::default(),
+            start,
+            dns: dns.clone(),
+            resolver: Resolver::new(dns),
             _side: side,
-        })
+        };
+        keeper.follow(upstreams, dns);
+        Ok(keeper)
+    }
+
+    /// Watches over these from now on. What is known of those that stay is kept.
+    pub fn follow(&mut self, upstreams: &[Arc<Upstream>], dns: &Dns) {
+        if self.dns != *dns {
+            (self.dns, self.resolver) = (dns.clone(), Resolver::new(dns));
+        }
+        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        commands.retain(|name, _| upstreams.iter().any(|upstream| upstream.name == *name));
+        for upstream in upstreams.iter().filter(|u| !u.is_original_destination()) {
+            if let Some(to) = commands.get(&upstream.name) {
+                let succeed = Command::Succeed(Arc::clone(upstream), Arc::clone(&self.resolver));
+                if to.try_send(succeed).is_ok() {
+                    continue;
+                }
+            }
+            let (tell, told) = mpsc::channel(COMMANDS);
+            commands.insert(upstream.name.clone(), tell);
+            // The thread lives as long as this does.
+            let _ = self.start.send(Order {
+                upstream: Arc::clone(upstream),
+                resolver: Arc::clone(&self.resolver),
+                commands: told,
+            });
+        }
     }
 
     /// Where commands go.
@@ -80,19 +131,23 @@ pub async fn drain(
     endpoint: String,
     drain: bool,
 ) -> Result<u64, String> {
-    let Some(to) = commands.get(&upstream) else {
-        let all: Vec<_> = commands.keys().map(String::as_str).collect();
+    let (to, all) = {
+        let commands = commands.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: Vec<_> = commands.keys().cloned().collect();
+        (commands.get(&upstream).cloned(), all)
+    };
+    let Some(to) = to else {
         return Err(format!(
             "there is no upstream {upstream}; there are: {}",
             all.join(", ")
         ));
     };
     let (done, told) = oneshot::channel();
-    let command = Command {
+    let command = Command::Drain(Drain {
         endpoint: endpoint.clone(),
         drain,
         done,
-    };
+    });
     let gone = |_| "its keeper is gone".to_owned();
     to.send(command).await.map_err(|_| gone(()))?;
     let found = told.await.map_err(|_| gone(()))?;

@@ -11,8 +11,8 @@ use umay_core::balance::mix;
 use umay_core::outlier::{Cause, Change, Counts, Outliers};
 use umay_core::roster::Standing;
 
-use super::Command;
 use super::pace::Pace;
+use super::{Command, Drain, Order};
 use crate::discover::{self, Resolver};
 use crate::probe::{self, Health};
 use crate::upstream::{Member, Upstream};
@@ -36,6 +36,7 @@ pub(super) struct Ward {
     found: watch::Receiver<discover::State>,
     /// That it goes on.
     _discovery: AbortOnDrop,
+    resolver: Arc<Resolver>,
     /// True until the first endpoints are known: those that come later begin slowly.
     first: bool,
     told: mpsc::UnboundedReceiver<(u64, Health)>,
@@ -62,20 +63,29 @@ struct Watched {
     ill: Option<String>,
 }
 
+/// Begins to find out who the endpoints of an upstream are.
+fn discovery(
+    upstream: &Upstream,
+    resolver: &Arc<Resolver>,
+) -> (watch::Receiver<discover::State>, AbortOnDrop) {
+    let model = Arc::new(upstream.model.clone());
+    let (report, found) = watch::channel(discover::State::unasked(&model));
+    let metrics = Arc::clone(&upstream.discovery);
+    let run = discover::run(model, Arc::clone(resolver), metrics, report);
+    (found, AbortOnDrop(tokio::spawn(run).abort_handle()))
+}
+
 impl Ward {
-    pub(super) fn new(
-        upstream: &Arc<Upstream>,
-        resolver: &Arc<Resolver>,
-        commands: mpsc::Receiver<Command>,
-    ) -> Self {
-        let model = Arc::new(upstream.model.clone());
-        let (report, found) = watch::channel(discover::State::unasked(&model));
-        let metrics = Arc::clone(&upstream.discovery);
-        let discovery = discover::run(model, Arc::clone(resolver), metrics, report);
-        let discovery = AbortOnDrop(tokio::spawn(discovery).abort_handle());
+    /// To be called in the keeper's runtime.
+    pub(super) fn new(order: Order) -> Self {
+        let Order {
+            upstream,
+            resolver,
+            commands,
+        } = order;
+        let (found, discovery) = discovery(&upstream, &resolver);
         let (tell, told) = mpsc::unbounded_channel();
         let mut ward = Self {
-            upstream: Arc::clone(upstream),
             members: upstream.roster().members.clone(),
             outliers: Outliers::new(upstream.model.outlier.clone(), upstream.now()),
             ejected: HashMap::new(),
@@ -85,11 +95,13 @@ impl Ward {
             first: !upstream.roster().known,
             found,
             _discovery: discovery,
+            resolver,
             told,
             tell,
-            pace: Pace::new(upstream),
+            pace: Pace::new(&upstream),
             changed: false,
             random: RandomState::new().hash_one(&upstream.name),
+            upstream,
         };
         ward.know();
         ward
@@ -97,11 +109,16 @@ impl Ward {
 
     /// Watches until it is dropped.
     pub(super) async fn run(mut self) {
-        let upstream = Arc::clone(&self.upstream);
         loop {
             let pause = self.pause();
+            let upstream = Arc::clone(&self.upstream);
             tokio::select! {
-                Some(command) = self.commands.recv() => self.obey(command),
+                command = self.commands.recv() => match command {
+                    Some(Command::Drain(drain)) => self.drain(drain),
+                    Some(Command::Succeed(upstream, resolver)) => self.succeed(upstream, resolver),
+                    // The upstream is gone.
+                    None => return,
+                },
                 Some((id, health)) = self.told.recv() => self.probed(id, health),
                 Ok(()) = self.found.changed() => self.find(),
                 () = upstream.attention.notified() => {}
@@ -110,6 +127,31 @@ impl Ward {
             self.look();
             self.pace.look(&self.upstream, &mut self.random);
         }
+    }
+
+    /// Another upstream takes the place of this one: what is known of endpoints that are in both is kept.
+    fn succeed(&mut self, upstream: Arc<Upstream>, resolver: Arc<Resolver>) {
+        let same_resolver = Arc::ptr_eq(&self.resolver, &resolver);
+        if same_resolver && Arc::ptr_eq(&self.upstream, &upstream) {
+            return;
+        }
+        let (old, new) = (&self.upstream.model, &upstream.model);
+        let same_probes = old.probe == new.probe && old.tls == new.tls;
+        let same_source = old.endpoints == new.endpoints && old.discovery == new.discovery;
+        let changes = self.outliers.set(new.outlier.clone());
+        self.upstream = upstream;
+        self.tell(changes);
+        if !same_probes {
+            self.probes.clear();
+        }
+        self.resolver = resolver;
+        if !(same_source && same_resolver) {
+            self.members.clone_from(&self.upstream.roster().members);
+            (self.found, self._discovery) = discovery(&self.upstream, &self.resolver);
+        }
+        self.pace = Pace::new(&self.upstream);
+        self.know();
+        self.changed = true;
     }
 
     /// How long it is until something changes by itself.
@@ -212,12 +254,12 @@ impl Ward {
         }
     }
 
-    fn obey(&mut self, command: Command) {
-        let Command {
+    fn drain(&mut self, drain: Drain) {
+        let Drain {
             endpoint,
             drain,
             done,
-        } = command;
+        } = drain;
         let mut found = self.members.iter().filter(|m| m.endpoint.label == endpoint);
         let first = found.next().map(|member| member.endpoint.in_flight());
         let in_flight =

@@ -1,6 +1,7 @@
 //! The event log: what happens to the process, as opposed to single requests. On standard error.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
@@ -32,15 +33,30 @@ pub fn start(filter: &str) -> Result<(), EventsError> {
     })?;
     let terminal = std::io::stderr().is_terminal();
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    tracing_subscriber::fmt()
+    let events = tracing_subscriber::fmt()
         .compact()
         .with_env_filter(parsed)
         .with_writer(std::io::stderr)
         .with_ansi(terminal && !plain)
         .with_target(!terminal)
-        .finish()
-        .try_init()?;
+        .with_filter_reloading();
+    let handle = events.reload_handle();
+    events.finish().try_init()?;
+    let set = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+    // There is one event log, so this is the first.
+    let _ = SET.set(Box::new(set));
     Ok(())
+}
+
+type Set = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+/// Changes the filter of the event log.
+static SET: OnceLock<Set> = OnceLock::new();
+
+/// Lets other events pass from now on. An error says what is wrong with the filter.
+pub fn set_level(filter: &str) -> Result<(), String> {
+    let parsed = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    SET.get().map_or(Ok(()), |set| set(parsed))
 }
 
 #[cfg(test)]

@@ -414,7 +414,8 @@ impl Share {
     ) -> Result<Picked, Failure> {
         let room = &self.upstream.room;
         let beaten = std::mem::take(&mut wait.beaten);
-        if !beaten && !(room.capped && room.queue.waited_for()) {
+        let behind = room.capped && room.queue.waited_for();
+        if !beaten && !behind {
             let picked = self.pick(cargo, attempts);
             if !matches!(picked, Picked::Full) {
                 return Ok(picked);

@@ -46,7 +46,7 @@ pub struct Upstream {
     /// There are new endpoints, for those who found none.
     pub(super) published: Notify,
     /// How much room there is for requests.
-    pub(crate) room: Room,
+    pub(crate) room: Arc<Room>,
     /// How many retries it may bear. Looked at only when an attempt has failed.
     budget: Mutex<Budget>,
     /// Latencies that workers have brought and the keeper has not taken yet; only if somebody wants them.
@@ -89,16 +89,22 @@ pub(super) struct Picks {
 }
 
 impl Upstream {
-    /// Prepares an upstream. Reads the files that its TLS needs.
+    /// Prepares an upstream. Reads the files that its TLS needs. Of the one whose place it takes it is the same if
+    /// nothing has changed, and else has the same endpoints as far as they are in both.
     pub fn build(
         model: &model::Upstream,
         zone: Option<&str>,
         (metrics, discovery): (Arc<UpstreamMetrics>, Arc<DiscoveryMetrics>),
+        old: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, Vec<TlsProblem>> {
         let probed = model
             .probe
             .as_ref()
             .is_some_and(|probe| probe.kind == ProbeKind::Tls);
+        let same = |old: &&Arc<Self>| old.model == *model && old.zone.as_deref() == zone;
+        if let Some(old) = old.filter(same) {
+            return Ok(Arc::clone(old));
+        }
         // A registry may know endpoints that want TLS.
         let told = model.discovery.is_some();
         let wants_tls = told || probed || model.schemes().any(Scheme::is_tls);
@@ -109,8 +115,17 @@ impl Upstream {
             member.endpoint.grow_at_once();
             member
         });
-        let mut roster = Roster::new(model, zone, members.collect());
-        roster.known = state.settled;
+        let (members, known) = match old {
+            Some(old) => old.heirs(model, members.collect(), state.settled),
+            None => (members.collect(), state.settled),
+        };
+        let mut roster = Roster::new(model, zone, members);
+        roster.known = known;
+        let room = old.filter(|old| old.model.limits == model.limits);
+        let room = room.map_or_else(
+            || Arc::new(Room::new(&model.limits)),
+            |old| Arc::clone(&old.room),
+        );
         Ok(Arc::new(Self {
             name: model.name.clone(),
             model: model.clone(),
@@ -122,7 +137,7 @@ impl Upstream {
             generation: AtomicU64::new(1),
             attention: Notify::new(),
             published: Notify::new(),
-            room: Room::new(&model.limits),
+            room,
             budget: Mutex::new(Budget::new(
                 model.retry.budget,
                 model.retry.floor,
@@ -132,6 +147,42 @@ impl Upstream {
             samples: Mutex::default(),
             hedge_after: AtomicU64::new(u64::MAX),
         }))
+    }
+
+    /// The members of an upstream that takes its place, `asked` being those that it knows without asking anybody; and
+    /// whether all are known.
+    fn heirs(
+        &self,
+        model: &model::Upstream,
+        asked: Vec<Member>,
+        settled: bool,
+    ) -> (Vec<Member>, bool) {
+        let roster = self.roster();
+        let kept = |terms: &model::Endpoint| model.endpoints.iter().find(|e| e.is(terms));
+        let same_source = model.discovery == self.model.discovery;
+        let own = |terms: &model::Endpoint| self.model.endpoints.iter().any(|e| e.is(terms));
+        let mut members: Vec<Member> = roster
+            .members
+            .iter()
+            .filter_map(|member| match kept(&member.terms) {
+                Some(terms) => Some(Member {
+                    terms: terms.clone(),
+                    ..member.clone()
+                }),
+                None => (same_source && !own(&member.terms)).then(|| member.clone()),
+            })
+            .collect();
+        for member in asked {
+            let has = |have: &Member| {
+                have.terms.is(&member.terms) && have.endpoint.addresses == member.endpoint.addresses
+            };
+            if !members.iter().any(has) {
+                members.push(member);
+            }
+        }
+        let all_old = model.endpoints.iter().all(own);
+        let known = settled || (roster.known && same_source && all_old);
+        (members, known)
     }
 
     /// The endpoints as they are now.

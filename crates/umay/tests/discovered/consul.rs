@@ -10,6 +10,7 @@ use super::{ask, before, served_while_it_fails, servers, until_served_by};
 
 /// The instances of a service: the index, and for each whether it passes its checks.
 #[derive(Clone, Default)]
+#[expect(clippy::type_complexity, reason = "said once, here")]
 struct Catalogue(Arc<(Mutex<(u64, Vec<(Value, bool)>)>, Condvar)>);
 
 impl Catalogue {

@@ -111,6 +111,16 @@ impl Page<'_> {
                 self.gauge(name, help, value)?;
             }
         }
+        self.counters(
+            "umay_config_reloads",
+            "Configurations that were read while the process ran, and whether they were served",
+            [
+                ("served", registry.config.reloaded.get()),
+                ("refused", registry.config.refused.get()),
+            ]
+            .into_iter()
+            .map(|(result, count)| ([("result", result)], count)),
+        )?;
         let dropped = registry.access_log_dropped().get();
         self.counter(
             "umay_access_log_dropped",

@@ -26,7 +26,18 @@ pub struct Registry {
     upstreams: Named<UpstreamMetrics>,
     discoveries: Named<DiscoveryMetrics>,
     access_log_dropped: SharedCounter,
+    /// Configurations that were read while the process ran.
+    pub config: ConfigMetrics,
     started: SystemTime,
+}
+
+/// What became of configurations that were read while the process ran.
+#[derive(Debug, Default)]
+pub struct ConfigMetrics {
+    /// Those that are, or were, served.
+    pub reloaded: SharedCounter,
+    /// Those that were not.
+    pub refused: SharedCounter,
 }
 
 /// The text formats of `/metrics`.
@@ -47,6 +58,7 @@ impl Registry {
             upstreams: Mutex::default(),
             discoveries: Mutex::default(),
             access_log_dropped: SharedCounter::default(),
+            config: ConfigMetrics::default(),
             started: SystemTime::now(),
         })
     }

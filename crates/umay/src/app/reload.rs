@@ -1,0 +1,177 @@
+//! A reload: another configuration takes the place of the one that is served, whole or not at all.
+//!
+//! All that can go wrong comes first: reading, checking, opening new sockets. What is equal is not touched: listeners
+//! keep their sockets, upstreams their endpoints with all that is known of them. Each worker goes over in one
+//! step, and connections with their next request.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use umay_core::model::Model;
+
+use super::status::Shown;
+use super::{App, Plan, bind, most_connections};
+use crate::original;
+use crate::site::Site;
+use crate::telemetry::events;
+use crate::worker::Settings;
+use crate::worker_thread::Change;
+
+/// How long a worker may take to go over.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A configuration that was read and can be served.
+pub struct Read {
+    /// What it says.
+    pub model: Model,
+    /// What was made from it.
+    pub plan: Plan,
+    /// What is questionable, for people.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the configuration again, to take the place of what is served; an error is for people.
+pub type Source = Box<dyn FnMut(&Plan) -> Result<Read, String>>;
+
+impl App {
+    /// Reads the configuration again and goes over to it, or says why not.
+    pub(super) async fn reload(&mut self) -> Result<String, String> {
+        let started = Instant::now();
+        let came = match &mut self.source {
+            Some(source) => source(&self.plan),
+            None => Err("this Umay has no configuration to read again".to_owned()),
+        };
+        let came = match came {
+            Ok(read) => self.adopt(read).await,
+            Err(why) => Err(why),
+        };
+        let metrics = &self.plan.registry.config;
+        match came {
+            Ok(()) => {
+                metrics.reloaded.add(1);
+                let took = started.elapsed();
+                tracing::info!(?took, "configuration reloaded");
+                Ok(format!(
+                    "The configuration is served, after {} ms.",
+                    took.as_millis()
+                ))
+            }
+            Err(why) => {
+                metrics.refused.add(1);
+                self.shown.store(Arc::new(self.shown.load().refusing(&why)));
+                tracing::error!("configuration refused, the old one is served: {why}");
+                Err(why)
+            }
+        }
+    }
+
+    async fn adopt(&mut self, read: Read) -> Result<(), String> {
+        let Read {
+            model,
+            plan,
+            warnings,
+        } = read;
+        let old = |site: &Site| {
+            let same = |have: &Arc<Site>| {
+                let (have, site) = (&have.listener, &site.listener);
+                (&have.name, have.bind, have.transparent)
+                    == (&site.name, site.bind, site.transparent)
+            };
+            self.plan.sites.iter().position(same)
+        };
+        let mut listening = Vec::new();
+        let mut sockets = Vec::new();
+        for site in &plan.sites {
+            let name = &site.listener.name;
+            let address = match old(site).and_then(|place| self.listening.get(place)) {
+                Some((_, address)) => {
+                    sockets.push(Vec::new());
+                    *address
+                }
+                None => {
+                    let bound = bind(site, plan.workers).map_err(|error| format!("{error:#}"))?;
+                    let first = bound.first().map(std::net::TcpListener::local_addr);
+                    let address = first.and_then(Result::ok).unwrap_or(site.listener.bind);
+                    tracing::info!(listener = name, addr = %address, "listening");
+                    sockets.push(bound);
+                    address
+                }
+            };
+            listening.push((name.clone(), address));
+        }
+        // From here on nothing can go wrong.
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        self.keeper.follow(&plan.upstreams, &model.dns);
+        if plan.sites.iter().any(|site| site.wants_original) {
+            original::listening(listening.iter().map(|(_, address)| *address).collect());
+        }
+        self.tell_workers(&model, &plan, sockets).await;
+        self.say_what_stays(&model);
+        if let Err(error) = events::set_level(&model.log.level) {
+            tracing::error!(%error, "log.level");
+        }
+        self.closed(&listening);
+        self.shown
+            .store(Arc::new(Shown::of(&model, &plan, &listening)));
+        (self.listening, self.plan, self.model) = (listening, plan, model);
+        Ok(())
+    }
+
+    /// Lets every worker go over, and waits until all have.
+    async fn tell_workers(
+        &self,
+        model: &Model,
+        plan: &Plan,
+        mut sockets: Vec<Vec<std::net::TcpListener>>,
+    ) {
+        let mut all = Vec::new();
+        for tell in &self.threads.changes {
+            let (done, is_done) = oneshot::channel();
+            let sites = plan.sites.iter().cloned();
+            let change = Change {
+                upstreams: Arc::clone(&plan.upstreams),
+                listeners: sites.zip(sockets.iter_mut().map(Vec::pop)).collect(),
+                settings: Settings::of(model),
+                most: most_connections(model, self.files),
+                done,
+            };
+            // One that has ended is told of by itself.
+            let _ = tell.send(change);
+            all.push(is_done);
+        }
+        for is_done in all {
+            if timeout(PATIENCE, is_done).await.is_err() {
+                tracing::error!("a worker has not gone over to the new configuration yet");
+            }
+        }
+    }
+
+    /// Says which listeners are gone.
+    fn closed(&self, listening: &[(String, SocketAddr)]) {
+        for (name, address) in &self.listening {
+            if !listening.contains(&(name.clone(), *address)) {
+                tracing::info!(listener = name, addr = %address, "closed");
+            }
+        }
+    }
+
+    /// Says what takes effect with the next start only.
+    fn say_what_stays(&self, model: &Model) {
+        let old = &self.model;
+        for (key, same) in [
+            ("workers", old.workers == model.workers),
+            ("admin.bind", old.admin == model.admin),
+            ("admin.socket", old.admin_socket == model.admin_socket),
+            ("log.access", old.log.access == model.log.access),
+        ] {
+            if !same {
+                tracing::warn!(key, "this takes effect with the next start");
+            }
+        }
+    }
+}

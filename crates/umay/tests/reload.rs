@@ -1,0 +1,284 @@
+//! Reloads: another configuration takes the place of the one that is served, whole or not at all, and breaks nothing.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail loudly"
+)]
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
+
+use umay_test::{Certs, Conn, End, GET, Refusing, Server, TempDir, Umay, eventually, umay};
+
+/// More than anything here takes.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn to(addr: SocketAddr) -> String {
+    format!("listen = \"127.0.0.1:0\"\nto = \"{addr}\"\n")
+}
+
+#[test]
+fn routes_change_between_two_requests_of_a_connection() {
+    let (one, two) = (Server::ok("one"), Server::ok("two"));
+    let umay = umay!().config(to(one.addr())).workers(2).start();
+    let mut conn = umay.connect();
+    assert_eq!(conn.ask(GET).unwrap().text(), "one");
+    for _ in 0..3 {
+        assert!(umay.reload(to(two.addr())));
+        assert_eq!(conn.ask(GET).unwrap().text(), "two");
+        assert!(umay.reload(to(one.addr())));
+        assert_eq!(conn.ask(GET).unwrap().text(), "one");
+    }
+    umay.wait_event("configuration reloaded");
+}
+
+#[test]
+fn a_bad_configuration_is_refused_whole_and_told() {
+    let one = Server::ok("one");
+    let umay = umay!().config(to(one.addr())).start();
+    let mut conn = umay.connect();
+    assert_eq!(conn.ask(GET).unwrap().text(), "one");
+    for (text, words) in [
+        ("listen = \"127.0.0.1:0\"\nto = [", "umay.toml:2"),
+        (
+            "listen = \"127.0.0.1:0\"\ntu = \"127.0.0.1:1\"\n",
+            "did you mean `to`?",
+        ),
+        (
+            "listen = [\"127.0.0.1:0\", \"192.0.2.1:80\"]\nto = \"127.0.0.1:1\"\n",
+            "cannot listen on 192.0.2.1:80",
+        ),
+        (
+            "listen = \"127.0.0.1:0\"\ncert = \"none.pem\"\nkey = \"none.key\"\nto = \"127.0.0.1:1\"\n",
+            "none.pem",
+        ),
+    ] {
+        assert!(!umay.reload(text), "{text}");
+        umay.wait_event(words);
+        assert_eq!(conn.ask(GET).unwrap().text(), "one");
+        let status = umay.admin_get("/status").text();
+        assert!(status.contains(words), "{status}");
+    }
+    assert!(umay.reload(to(one.addr())));
+    let status = umay.admin_get("/status").text();
+    assert!(status.contains("\"refused\": null"), "{status}");
+}
+
+#[test]
+fn listeners_come_and_go() {
+    let one = Server::ok("one");
+    let two = |more: &str| {
+        format!(
+            "to = \"{}\"\n[[listener]]\nname = \"a\"\nlisten = \"127.0.0.1:0\"\n{more}",
+            one.addr()
+        )
+    };
+    let umay = umay!().config(two("")).workers(2).start();
+    let mut kept = umay.connect();
+    assert_eq!(kept.ask(GET).unwrap().text(), "one");
+    let with_b = two("[[listener]]\nname = \"b\"\nlisten = \"127.0.0.1:0\"\n");
+    assert!(umay.reload(&with_b));
+    let b = umay.listening("b");
+    let mut idle: Vec<Conn> = (0..8).map(|_| Conn::connect(b).unwrap()).collect();
+    for conn in &mut idle {
+        assert_eq!(conn.ask(GET).unwrap().text(), "one");
+    }
+    assert!(umay.reload(&with_b));
+    assert_eq!(umay.listening("b"), b);
+    for conn in &mut idle {
+        assert_eq!(conn.ask(GET).unwrap().text(), "one");
+    }
+    assert!(umay.reload(two("")));
+    for conn in &mut idle {
+        assert_eq!(conn.read_to_end().unwrap(), (Vec::new(), End::Clean));
+    }
+    eventually("nobody at b", || Conn::connect(b).is_err().then_some(()));
+    assert_eq!(kept.ask(GET).unwrap().text(), "one");
+}
+
+/// Sends the first half of an answer, and the other when it is told to.
+fn halves() -> (Server, mpsc::Sender<()>) {
+    let (go, gone) = mpsc::channel();
+    let gone = Mutex::new(gone);
+    let server = Server::start(move |conn, _| {
+        while conn.read_request()?.is_some() {
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")?;
+            gone.lock().unwrap().recv_timeout(DEADLINE).unwrap();
+            conn.send("full")?;
+        }
+        Ok(())
+    });
+    (server, go)
+}
+
+#[test]
+fn what_is_in_flight_is_finished_where_it_began() {
+    let (slow, go) = halves();
+    let fast = Server::ok("fast");
+    let umay = umay!().config(to(slow.addr())).start();
+    let mut conn = umay.connect();
+    conn.send(GET).unwrap();
+    conn.read_until("half").unwrap();
+    // Its listener, its route and its endpoint are gone.
+    let other = format!(
+        "to = \"{}\"\n[[listener]]\nname = \"b\"\nlisten = \"127.0.0.1:0\"\n",
+        fast.addr()
+    );
+    assert!(umay.reload(other));
+    assert_eq!(umay_get(umay.listening("b")), "fast");
+    go.send(()).unwrap();
+    conn.read_until("full").unwrap();
+    assert_eq!(conn.read_to_end().unwrap(), (Vec::new(), End::Clean));
+}
+
+fn umay_get(addr: SocketAddr) -> String {
+    Conn::connect(addr).unwrap().ask(GET).unwrap().text()
+}
+
+#[test]
+fn raw_streams_live_through_reloads() {
+    let echo = Server::start(|conn, _| {
+        while let Ok(bytes) = conn.read_some() {
+            if bytes.is_empty() {
+                break;
+            }
+            conn.send(bytes)?;
+        }
+        Ok(())
+    });
+    let config = |level: &str| {
+        format!(
+            "listen = \"127.0.0.1:0\"\nto = \"tcp://{}\"\nlog.level = \"{level}\"\n",
+            echo.addr()
+        )
+    };
+    let umay = umay!().config(config("info")).workers(2).start();
+    let mut streams: Vec<Conn> = (0..10).map(|_| umay.connect()).collect();
+    for round in 0..10 {
+        for stream in &mut streams {
+            stream.send("ping").unwrap();
+            stream.read_until("ping").unwrap();
+        }
+        assert!(umay.reload(config(["info", "info,umay=debug"][round % 2])));
+    }
+    assert_eq!(echo.connections(), 10);
+}
+
+#[test]
+fn endpoints_that_stay_keep_their_connections_and_what_is_known_of_them() {
+    let (good, refusing) = (Server::ok("good"), Refusing::new());
+    let config = |more: &str| {
+        format!(
+            "listen = \"127.0.0.1:0\"\nto = \"web\"\n{more}\n[upstream.web]\nbalance = \"round_robin\"\n\
+             to = [\"http://{}\", \"http://{}\"]\n",
+            good.addr(),
+            refusing.addr()
+        )
+    };
+    let umay = umay!().config(config("")).start();
+    let mut conn = umay.connect();
+    let ejected = |umay: &Umay| {
+        let labels = [("upstream", "web"), ("standing", "ejected")];
+        umay.metric("umay_upstream_endpoints", &labels)
+    };
+    eventually("an ejection", || {
+        assert_eq!(conn.ask(GET).unwrap().text(), "good");
+        (ejected(&umay) == 1.0).then_some(())
+    });
+    let picks = |umay: &Umay| {
+        let endpoint = refusing.addr().to_string();
+        umay.metric("umay_endpoint_picks_total", &[("endpoint", &endpoint)])
+    };
+    let before = picks(&umay);
+    // Another route, another cap, another weight: still the same endpoints.
+    assert!(umay.reload(config("[timeouts]\nkeep_alive = \"30s\"")));
+    let weighted = config("").replace("round_robin\"", "round_robin\"\nslow_start = \"1s\"");
+    assert!(umay.reload(weighted));
+    for _ in 0..20 {
+        assert_eq!(conn.ask(GET).unwrap().text(), "good");
+    }
+    assert_eq!((ejected(&umay), picks(&umay)), (1.0, before));
+    assert_eq!(good.connections(), 1);
+}
+
+#[test]
+fn certificates_are_read_again() {
+    let (certs, one) = (Certs::new(), Server::ok("one"));
+    let config = |toml: &str| format!("listen = \"127.0.0.1:0\"\n{toml}to = \"{}\"\n", one.addr());
+    let umay = umay!()
+        .config(config(&certs.issue(&["a.test"]).toml()))
+        .start();
+    let connect = |name: &str| Conn::connect_tls(umay.addr(), &certs.trusting(), name);
+    let mut old = connect("a.test").unwrap();
+    assert_eq!(old.ask(GET).unwrap().text(), "one");
+    assert!(umay.reload(config(&certs.issue(&["b.test"]).toml())));
+    assert!(connect("a.test").is_err());
+    let mut new = connect("b.test").unwrap();
+    let get = "GET / HTTP/1.1\r\nHost: b.test\r\n\r\n";
+    assert_eq!(new.ask(get).unwrap().text(), "one");
+    // Who has shown the old one still speaks for it.
+    assert_eq!(old.ask(GET).unwrap().text(), "one");
+}
+
+#[test]
+fn settings_hold_for_what_begins_after() {
+    let one = Server::ok("one");
+    let config = |keep: &str| format!("{}timeouts.keep_alive = \"{keep}\"\n", to(one.addr()));
+    let umay = umay!().config(config("60s")).start();
+    let mut conn = umay.connect();
+    assert_eq!(conn.ask(GET).unwrap().text(), "one");
+    assert!(umay.reload(config("200ms")));
+    assert_eq!(conn.ask(GET).unwrap().text(), "one");
+    assert_eq!(conn.read_to_end().unwrap(), (Vec::new(), End::Clean));
+}
+
+#[test]
+fn the_command_line_asks_and_is_told() {
+    let (dir, one) = (TempDir::new(), Server::ok("one"));
+    let socket = dir.path().join("umay.sock");
+    let config = format!("{}admin.socket = {socket:?}\n", to(one.addr()));
+    let umay = umay!().config(&config).start();
+    let ask = || {
+        Command::new(env!("CARGO_BIN_EXE_umay"))
+            .args(["reload", "--socket"])
+            .arg(&socket)
+            .output()
+            .unwrap()
+    };
+    let done = ask();
+    assert!(done.status.success(), "{done:?}");
+    assert!(String::from_utf8_lossy(&done.stdout).starts_with("The configuration is served"));
+    umay.rewrite("listen = 1\n");
+    let done = ask();
+    assert!(!done.status.success());
+    let text = String::from_utf8(done.stderr).unwrap();
+    assert!(text.contains("umay.toml:1"), "{text}");
+    assert_eq!(umay.connect().ask(GET).unwrap().text(), "one");
+}
+
+#[test]
+fn many_reloads_leave_nothing_behind() {
+    let (one, two) = (Server::ok("one"), Server::ok("two"));
+    let umay = umay!().config(to(one.addr())).workers(2).start();
+    let mut idle = umay.connect();
+    assert_eq!(idle.ask(GET).unwrap().text(), "one");
+    let files = || umay.metric("process_open_fds", &[]);
+    let before = files();
+    for round in 0..50 {
+        let server = [&one, &two][round % 2];
+        let more = format!(
+            "[[listener]]\nname = \"more\"\nlisten = \"127.0.0.1:0\"\n[[listener]]\nname = \"main\"\nlisten = \"127.0.0.1:0\"\nto_be = {round}\n"
+        );
+        // Every other one is bad.
+        assert!(!umay.reload(more));
+        assert!(umay.reload(to(server.addr())));
+    }
+    assert_eq!(idle.ask(GET).unwrap().text(), "two");
+    eventually("all files closed", || {
+        (files() <= before + 2.0).then_some(())
+    });
+}
