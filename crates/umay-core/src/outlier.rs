@@ -212,7 +212,7 @@ impl Outliers {
     }
 
     /// So many may be out at a time: a part of them as configured, one at least if that is not zero, never all.
-    fn allowed(&self) -> usize {
+    pub fn allowed(&self) -> usize {
         let count = self.rows.len();
         let percent = usize::from(self.settings.max_ejected);
         let part = (count.saturating_mul(percent) / 100).max(usize::from(percent > 0));

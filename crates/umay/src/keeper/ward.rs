@@ -300,6 +300,7 @@ impl Ward {
         changes.extend(self.outliers.tick(now, self.random));
         self.tell(changes);
         let mut changed = std::mem::take(&mut self.changed);
+        let mut rests = self.rests_left(now);
         for member in &mut self.members {
             let endpoint = &member.endpoint;
             let ill = self.probes.get(&endpoint.id).and_then(|w| w.ill.as_deref());
@@ -309,7 +310,10 @@ impl Ward {
                 Standing::Ill
             } else if self.outliers.is_ejected(endpoint.id) {
                 Standing::Ejected
-            } else if endpoint.rests_until() > now {
+            } else if endpoint.rests_until() > now
+                && (member.standing == Standing::Resting || rests > 0)
+            {
+                rests -= usize::from(member.standing != Standing::Resting);
                 Standing::Resting
             } else {
                 Standing::Well
@@ -334,6 +338,16 @@ impl Ward {
             let members = self.members.clone();
             self.upstream.publish(members, state.settled, problem);
         }
+    }
+
+    /// How many may begin to rest. Together with those that are ejected they are no more than may be ejected: what
+    /// makes an endpoint ask for rest may be one client, which must not take it from all others.
+    fn rests_left(&self, now: u64) -> usize {
+        let rests = |member: &&Member| {
+            member.standing == Standing::Resting && member.endpoint.rests_until() > now
+        };
+        let out = self.members.iter().filter(rests).count() + self.outliers.ejected();
+        self.outliers.allowed().saturating_sub(out)
     }
 
     /// Says what became of endpoints.
