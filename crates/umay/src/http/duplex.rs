@@ -147,7 +147,10 @@ impl Duplex<'_> {
             Upload::Flowing => self.up.until,
             Upload::Sent | Upload::Broken => NEVER,
         };
+        let asks = self.state.upload == Upload::Flowing && self.up.waiting == Waiting::Read;
         let down = match &self.state.down {
+            // It may have to see more of the request before it can go on.
+            Some((down, _)) if asks && down.waiting == Waiting::Read => NEVER,
             Some((down, _)) => down.until,
             None => self.state.until.min(self.state.early.until),
         };
