@@ -412,9 +412,7 @@ impl Duplex<'_> {
         // A call of gRPC that failed at once says so in its head: 14 is UNAVAILABLE.
         let unavailable = matches!(status, 502..=504)
             || (is(b"grpc-status", b"14") && grpc::is_call(self.cx.request));
-        if let Some(took) = self.state.first_byte {
-            self.lease.answered(unavailable, took);
-        }
+        self.lease.answered(unavailable, self.state.first_byte);
         if matches!(status, 429 | 503)
             && let Some(after) = fields.named(b"retry-after")
             && let Some(wait) = rest::retry_after(after, unix_now())

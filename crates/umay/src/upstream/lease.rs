@@ -61,12 +61,15 @@ impl Lease {
         &self.share
     }
 
-    /// The endpoint has begun to answer, so long after the request was sent; what it says is that it is
-    /// `unavailable`, or not.
-    pub fn answered(&mut self, unavailable: bool, took: Duration) {
+    /// The endpoint has begun to answer, so long after the request was sent, or even before; what it says is that it
+    /// is `unavailable`, or not.
+    pub fn answered(&mut self, unavailable: bool, took: Option<Duration>) {
         if unavailable {
             self.outcome = Outcome::Unavailable;
         }
+        let Some(took) = took else {
+            return;
+        };
         let now = self.share.worker.timers.now();
         self.endpoint().took(took, unavailable, now);
         if self.share.upstream.wants_samples() {
