@@ -1,8 +1,9 @@
 //! One attempt at an endpoint: what it is made on, and what comes of it.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
@@ -19,7 +20,7 @@ use super::record::Record;
 use super::scratch::Scratch;
 use super::{affinity, answer, head};
 use crate::tunnel;
-use crate::upstream::{Failure, Lease, Link, Opened};
+use crate::upstream::{Attempts, Failure, Lease, Link, Opened};
 
 impl Exchange {
     /// Begins an attempt on what was opened.
@@ -28,14 +29,22 @@ impl Exchange {
         scratch: &mut Scratch,
         record: &mut Record,
         up: &mut Half,
-        way: &Way<'_>,
+        (way, attempts): (&Way<'_>, &Attempts),
         (opened, lease): (Opened, Lease),
     ) -> Result<Tried, Attempt> {
         match self.begin(scratch, record, way.route, up, opened) {
-            Ok(link) => {
+            Ok(mut link) => {
                 (record.reused, record.connect) = (link.reused, link.connect);
+                // Once is enough to blame what was idle: a connection that is shared looks like that to whoever
+                // comes second.
+                link.reused &= !attempts.fresh;
                 let state = State::new(way.until);
-                Ok(Tried { link, lease, state })
+                Ok(Tried {
+                    link,
+                    lease,
+                    state,
+                    dead: false,
+                })
             }
             Err(failure) if failure.reason == Reason::UpstreamRefusedStream => {
                 lease.fail(failure.reason);
@@ -60,7 +69,9 @@ impl Exchange {
         let Some(forwarded) = &record.forwarded else {
             return End::Failed(Reason::Internal, String::new());
         };
-        let Tried { link, lease, state } = tried;
+        let Tried {
+            link, lease, state, ..
+        } = tried;
         let route = with.way.route;
         let sticky = self.set_cookie(forwarded, lease, with.stuck);
         let mut duplex = Duplex {
@@ -88,9 +99,12 @@ impl Exchange {
         let end = poll_fn(|cx| {
             if let Some(rival) = &mut rival
                 && !duplex.state.answered
-                && rival.link.poll_answer(cx).is_ready()
             {
-                return Poll::Ready(End::Overtaken);
+                let answer = rival.poll_answer(cx);
+                with.alive.set(!rival.dead);
+                if answer.is_ready() {
+                    return Poll::Ready(End::Overtaken);
+                }
             }
             if let Poll::Ready(end) = duplex.poll(cx) {
                 return Poll::Ready(end);
@@ -148,7 +162,9 @@ impl Exchange {
             }
             End::Failed(reason, detail) => (reason, detail),
         };
-        let Tried { link, lease, state } = tried;
+        let Tried {
+            link, lease, state, ..
+        } = tried;
         let harmless = scratch.request.method.is_idempotent() || !up.started;
         let replayable = up.can_replay() && !state.answered;
         let reused = link.reused;
@@ -156,8 +172,9 @@ impl Exchange {
         let failure = match again(Failure { reason, detail }, replayable, harmless, reused) {
             Ok(attempt) => {
                 // What was idle may be closed: that says nothing of the endpoint.
-                if !matches!(attempt, Attempt::Stale(_)) {
-                    lease.fail(reason);
+                match attempt {
+                    Attempt::Stale => lease.cancel(),
+                    _ => lease.fail(reason),
                 }
                 return attempt;
             }
@@ -213,6 +230,7 @@ impl Exchange {
             mut link,
             lease: _lease,
             state,
+            ..
         } = tried;
         up.release(&mut self.conn);
         let Some((down, delivery)) = &state.down else {
@@ -275,6 +293,8 @@ pub(super) struct With<'a> {
     pub(super) late: Option<Late>,
     /// An attempt that has not been answered yet: whichever is first is taken.
     pub(super) rival: Option<&'a mut Tried>,
+    /// Whether that may still be answered.
+    pub(super) alive: &'a Cell<bool>,
 }
 
 /// The moment from which on an answer is late.
@@ -296,6 +316,30 @@ pub(super) struct Tried {
     pub(super) link: Link,
     pub(super) lease: Lease,
     pub(super) state: State,
+    /// There will be no answer.
+    pub(super) dead: bool,
+}
+
+impl Tried {
+    /// Ready when there is an answer to take.
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.dead {
+            self.dead = !ready!(self.link.poll_answer(cx));
+        }
+        if self.dead {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    }
+
+    /// Another was answered first.
+    pub(super) fn give_up(self) {
+        if self.dead {
+            return self.lease.fail(Reason::UpstreamClosed);
+        }
+        self.lease.overtaken(self.state.waited());
+    }
 }
 
 /// What came of an attempt.
@@ -303,7 +347,7 @@ pub(super) enum Attempt {
     /// The client has its answer, or cannot be given one.
     Over(Next),
     /// The connection that was there already was dead: a fresh one may do.
-    Stale(Failure),
+    Stale,
     /// The protocol changes: what follows is a tunnel.
     Switch(Box<Tried>),
     /// The answer is late: another endpoint may be asked as well.
@@ -329,7 +373,7 @@ fn again(
     match failure.reason {
         _ if !replayable => Err(failure),
         Reason::UpstreamRefusedStream => Ok(Attempt::Refused(failure)),
-        Reason::UpstreamClosed if harmless && reused => Ok(Attempt::Stale(failure)),
+        Reason::UpstreamClosed if harmless && reused => Ok(Attempt::Stale),
         Reason::UpstreamClosed | Reason::UpstreamReset if harmless => Ok(Attempt::Again {
             failure,
             allowed: false,

@@ -119,6 +119,11 @@ impl State {
         self.headed || self.down.as_ref().is_some_and(|(down, _)| down.started)
     }
 
+    /// How long the endpoint has had the whole request.
+    pub(super) fn waited(&self) -> Option<Duration> {
+        self.sent.map(|sent| sent.elapsed())
+    }
+
     /// True if the whole request went to the endpoint.
     pub(super) fn is_sent(&self) -> bool {
         self.upload == Upload::Sent

@@ -1,5 +1,6 @@
 //! A request on its way to an endpoint: picked, connected, sent, and tried elsewhere if that is safe.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -76,8 +77,7 @@ impl Exchange {
             }
             match attempt {
                 Attempt::Over(next) => return next,
-                // Once: a connection that is shared looks like that again to whoever comes second.
-                Attempt::Stale(_) if !attempts.fresh => attempts.fresh = true,
+                Attempt::Stale => attempts.fresh = true,
                 Attempt::Late(tried) => {
                     attempts.allowed = true;
                     let failure = Failure::new(Reason::UpstreamTimeout, "the answer is late");
@@ -93,7 +93,7 @@ impl Exchange {
                     let others = last.is_some_and(|local| share.has_others(way.cargo, local));
                     attempts.refused(failure, others);
                 }
-                Attempt::Stale(Failure { reason, detail }) | Attempt::Failed(reason, detail) => {
+                Attempt::Failed(reason, detail) => {
                     up.release(&mut self.conn);
                     let read = up.is_read();
                     return self
@@ -121,19 +121,22 @@ impl Exchange {
         let Some(opened) = place.take() else {
             return Attempt::Failed(Reason::Internal, String::new());
         };
-        let mut tried = match self.start(scratch, record, up, way, opened) {
+        let mut tried = match self.start(scratch, record, up, (way, attempts), opened) {
             Ok(tried) => tried,
             Err(attempt) => return attempt,
         };
         let (share, cargo) = (way.share, way.cargo);
         let late = share.upstream().hedge_after();
+        // A rival that may still answer better costs nothing.
+        let alive = Cell::new(rival.is_some());
         let with = With {
             way,
             stuck: attempts.stuck,
-            may_retry: &|| share.may_try_another(cargo, attempts),
+            may_retry: &|| alive.get() || share.may_try_another(cargo, attempts),
             may_hedge: &|| share.may_hedge(cargo, attempts),
             late: late.filter(|_| rival.is_none()).map(Late::after),
             rival,
+            alive: &alive,
         };
         let end = self.follow(scratch, record, up, &mut tried, with).await;
         self.conclude(scratch, record, up, tried, end)
@@ -150,7 +153,7 @@ impl Exchange {
     ) -> Pin<Box<dyn Future<Output = Attempt> + 'a>> {
         Box::pin(async move {
             if matches!(attempt, Attempt::Over(_) | Attempt::Switch(_)) {
-                rival.lease.cancel();
+                rival.give_up();
                 return attempt;
             }
             let (share, cargo) = (way.share, way.cargo);
@@ -163,6 +166,7 @@ impl Exchange {
                 may_hedge: &|| false,
                 late: None,
                 rival: None,
+                alive: &Cell::new(false),
             };
             let end = self.follow(scratch, record, up, &mut rival, with).await;
             self.conclude(scratch, record, up, *rival, end)
@@ -226,7 +230,7 @@ impl Exchange {
                 return Poll::Ready(Err(Unopened::Gone(reason, detail)));
             }
             if let Some(rival) = &mut rival
-                && rival.link.poll_answer(cx).is_ready()
+                && rival.poll_answer(cx).is_ready()
             {
                 return Poll::Ready(Err(Unopened::Overtaken));
             }

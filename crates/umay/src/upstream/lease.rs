@@ -88,6 +88,16 @@ impl Lease {
         }
     }
 
+    /// Ends the lease because another endpoint has answered first; this one had the request for so long. That is no
+    /// failure, but those that are picked by latency must know, or a hung one would seem idle.
+    pub fn overtaken(self, waited: Option<Duration>) {
+        if let Some(waited) = waited {
+            let now = self.share.worker.timers.now();
+            self.endpoint().took(waited, false, now);
+        }
+        self.cancel();
+    }
+
     /// Ends the lease without a word about the endpoint.
     pub fn cancel(mut self) {
         self.outcome = Outcome::Cancelled;

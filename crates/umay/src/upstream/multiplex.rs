@@ -115,19 +115,24 @@ impl Awaited {
         }
     }
 
-    /// Ready when there is one to take.
-    fn poll_come(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<()> {
-        self.come = Some(Box::new(ready!(self.poll(cx, stream))));
-        Poll::Ready(())
+    /// Ready when there is one to take, or there will be none; true if there is.
+    fn poll_come(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<bool> {
+        let come = ready!(self.poll(cx, stream));
+        let is_answer = come.is_ok();
+        self.come = Some(Box::new(come));
+        Poll::Ready(is_answer)
     }
 }
 
 impl Link {
-    /// Ready when something of an answer has come, or will not.
-    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when something of an answer has come, or will not; true if it has.
+    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         match (&mut self.awaited, self.conn.io_mut().stream_mut()) {
             (Some(awaited), Some(stream)) => awaited.poll_come(cx, stream),
-            _ => self.conn.poll_fill(cx).map(drop),
+            _ => self
+                .conn
+                .poll_fill(cx)
+                .map(|read| read.is_ok_and(|count| count > 0)),
         }
     }
 }
