@@ -78,6 +78,17 @@ impl Program {
         self.child.id()
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Kills it, as a crash would, and waits until it is gone.
+    pub fn crash(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Starts a program that listens on `addr` and waits until it does.
     fn start(name: &str, args: &[&str], addr: SocketAddr, dir: TempDir) -> Self {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
@@ -228,8 +239,13 @@ pub fn python_endpoint(script: &str) -> Program {
 /// The same with more arguments behind the address.
 #[track_caller]
 pub fn python_endpoint_with(script: &str, args: &[&str]) -> Program {
+    python_endpoint_at(unique_address(), script, args)
+}
+
+/// The same at an address where one was before.
+#[track_caller]
+pub fn python_endpoint_at(addr: SocketAddr, script: &str, args: &[&str]) -> Program {
     let (interpreter, script) = scripted(script);
-    let addr = unique_address();
     let address = addr.to_string();
     let args = [&[script.as_str(), &address], args].concat();
     Program::start(&interpreter, &args, addr, TempDir::new())

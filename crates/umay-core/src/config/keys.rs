@@ -202,7 +202,7 @@ keys! {
     "upstream.NAME.outlier.window": "duration", "\"10s\"", "\"30s\"", "How long a window is.";
     "upstream.NAME.outlier.base": "duration", "\"10s\"", "\"30s\"", "How long the first ejection lasts; each that follows soon, twice as long.";
     "upstream.NAME.outlier.max": "duration", "\"300s\", or `base` if that is longer", "\"10m\"", "How long one lasts at most.";
-    "upstream.NAME.outlier.max_ejected": "number", "50", "30", "Hundredths of the endpoints that may be ejected at a time.";
+    "upstream.NAME.outlier.max_ejected": "number", "50", "30", "Hundredths of the endpoints that may be ejected, or left alone because they have asked for it (`Retry-After`), at a time.";
     "upstream.NAME.retry.attempts": "number", "5", "2", "Attempts in all, up to 10. 1 is the same as `retry = \"off\"`.";
     "upstream.NAME.retry.statuses": "status or list", "[502, 503, 504]", "[502, 503]", "Answers that are as good as none. `[]`: no answer is.";
     "upstream.NAME.retry.backoff": "duration", "\"25ms\"", "\"100ms\"", "The wait before the second retry, doubled for each that follows; by chance, up to that. The first does not wait.";

@@ -414,8 +414,8 @@ impl Share {
     ) -> Result<Picked, Failure> {
         let room = &self.upstream.room;
         let beaten = std::mem::take(&mut wait.beaten);
-        let behind = room.capped && room.queue.waited_for();
-        if !beaten && !behind {
+        let in_line = room.capped && room.queue.waited_for();
+        if !beaten && !in_line {
             let picked = self.pick(cargo, attempts);
             if !matches!(picked, Picked::Full) {
                 return Ok(picked);
