@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "not every test needs all of it")]
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use umay_test::exchange::{Body, Exchange};
 use umay_test::http2::Client;
-use umay_test::{Message, Server, Setup, Umay, umay};
+use umay_test::{Message, Server, Setup, Umay, Value, umay};
 
 /// The configuration of an upstream with these endpoints, `more` of its keys, and `top` at the top.
 pub(crate) fn text(scheme: &str, endpoints: &[SocketAddr], more: &str, top: &str) -> String {
@@ -153,4 +154,46 @@ impl Counting {
 /// Counts one more.
 pub(crate) fn more(count: &AtomicUsize) {
     count.fetch_add(1, Ordering::SeqCst);
+}
+
+/// Endpoints that answer with their names: `0`, `1` and so on.
+pub(crate) fn named(count: usize) -> Vec<Server> {
+    (0..count).map(|n| Server::ok(&n.to_string())).collect()
+}
+
+pub(crate) fn addrs(servers: &[Server]) -> Vec<SocketAddr> {
+    servers.iter().map(Server::addr).collect()
+}
+
+/// So many GETs with these fields on one connection, and how many each name has answered.
+pub(crate) fn counts(umay: &Umay, fields: &str, requests: usize) -> BTreeMap<String, usize> {
+    let mut conn = umay.connect();
+    let mut counts = BTreeMap::new();
+    let request = format!("GET /p HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n");
+    for _ in 0..requests {
+        let answer = conn.ask(&request).unwrap();
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        *counts.entry(answer.text()).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// The only one who answers these.
+pub(crate) fn only(umay: &Umay, fields: &str) -> String {
+    let counts = counts(umay, fields, 5);
+    assert_eq!(counts.len(), 1, "{counts:?}");
+    counts.into_keys().next().unwrap()
+}
+
+/// An endpoint in `/status`.
+pub(crate) fn status_of(umay: &Umay, addr: SocketAddr) -> Value {
+    let page: Value = serde_json::from_str(&umay.admin_get("/status").text()).unwrap();
+    let upstreams = page["upstreams"].as_array().unwrap().clone();
+    let mut all = upstreams
+        .iter()
+        .flat_map(|u| u["endpoints"].as_array().unwrap());
+    let found = all.find(|e| e.to_string().contains(&addr.to_string()));
+    found
+        .unwrap_or_else(|| panic!("no {addr} in {page:#}"))
+        .clone()
 }
