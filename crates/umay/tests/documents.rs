@@ -1,11 +1,19 @@
 //! The documents keep up with the code: what can be checked in them is.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
 
+use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use umay_core::reason::Reason;
+use umay_test::{Conn, GET, Server, TempDir, Umay, umay};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -77,4 +85,98 @@ fn links_between_documents_lead_somewhere() {
 fn the_map_stays_short() {
     let lines = read("ARCHITECTURE.md").lines().count();
     assert!(lines <= 150, "ARCHITECTURE.md has {lines} lines");
+}
+
+/// A running Umay with an upstream of each kind, of which each metric has a series.
+fn busy() -> (Umay, [Server; 2], TempDir) {
+    let (web, raw) = (Server::ok("hi"), Server::echo());
+    let dir = TempDir::new();
+    let file = dir.write("endpoints.toml", "endpoints = []\n");
+    let umay = umay!(
+        "[[listener]]\nname = \"web\"\nlisten = \"127.0.0.1:0\"\n\
+         [[listener]]\nname = \"raw\"\nlisten = \"127.0.0.1:0\"\n\
+         [[route]]\nlisteners = [\"web\"]\nhost = \"a.test\"\nto = \"web\"\n\
+         [[route]]\nlisteners = [\"raw\"]\nto = \"tcp://{}\"\n\
+         [upstream.web]\nto = \"http://localhost:{}\"\nhedge = {{}}\n\
+         [upstream.web.limits]\nadaptive = true\n[upstream.web.probe]\nkind = \"tcp\"\n\
+         [[route]]\nlisteners = [\"web\"]\nhost = \"b.test\"\nto = \"file\"\n\
+         [upstream.file.discover]\nfile = {file:?}\nscheme = \"http\"\n",
+        raw.addr(),
+        web.addr().port(),
+    );
+    let connect = |listener| Conn::connect(umay.at(listener)).unwrap();
+    assert_eq!(connect("web").ask(GET).unwrap().status(), 200);
+    let refused = GET.replace("a.test", "c.test");
+    assert_eq!(connect("web").ask(refused).unwrap().status(), 404);
+    let mut stream = connect("raw");
+    stream.send("x").unwrap();
+    stream.half_close().unwrap();
+    stream.read_to_end().unwrap();
+    umay.wait_metric("umay_tcp_connections_total", &[], 1.0);
+    (umay, [web, raw], dir)
+}
+
+/// Every metric as a row of a table, from what is exposed.
+fn metric_rows(exposed: &str) -> String {
+    let mut rows = "| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
+    let mut families = exposed.split("# HELP ").skip(1).collect::<Vec<_>>();
+    families.sort_unstable();
+    for family in families {
+        let mut lines = family.lines();
+        let (name, help) = lines.next().unwrap().split_once(' ').unwrap();
+        let kind = lines.next().unwrap().rsplit(' ').next().unwrap();
+        let suffix = match kind {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        let mut labels = BTreeSet::new();
+        let mut samples = 0;
+        for line in lines {
+            samples += 1;
+            let Some((_, inside)) = line.split_once('{') else {
+                continue;
+            };
+            // A value may have anything in it, but none of these has `="`.
+            let pairs = inside
+                .split("=\"")
+                .map(|part| part.rsplit(['{', ',']).next());
+            let names = pairs.flatten().filter(|name| !name.contains(['"', '}']));
+            labels.extend(names.filter(|name| *name != "le").map(str::to_owned));
+        }
+        assert!(samples > 0, "{name} has no series here");
+        let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+        let (labels, help) = (labels.join(", "), help.trim_end_matches('.'));
+        writeln!(rows, "| `{name}{suffix}` | {kind} | {labels} | {help}. |").unwrap();
+    }
+    rows
+}
+
+/// The reference of metrics is what a running Umay exposes. `UMAY_BLESS=1` writes it.
+#[test]
+fn every_metric_has_its_row() {
+    const BEGIN: &str = "<!-- Written by `UMAY_BLESS=1 cargo test -p umay --test documents`. -->\n";
+    const END: &str = "<!-- End of what is written. -->\n";
+    let (umay, _servers, _dir) = busy();
+    let rows = metric_rows(&umay.admin_get("/metrics").text());
+    let page = read("docs/metrics.md");
+    let (before, rest) = page.split_once(BEGIN).unwrap();
+    let (_, after) = rest.split_once(END).unwrap();
+    let wanted = format!("{before}{BEGIN}\n{rows}\n{END}{after}");
+    if std::env::var_os("UMAY_BLESS").is_some() {
+        fs::write(root().join("docs/metrics.md"), &wanted).unwrap();
+    }
+    assert!(
+        read("docs/metrics.md") == wanted,
+        "docs/metrics.md is old; write it with UMAY_BLESS=1 cargo test -p umay --test documents"
+    );
+    // Labels have a row of their own.
+    let labels = wanted.split("\n| label |").nth(1).unwrap();
+    let labels = labels.split("\n\n").next().unwrap();
+    for row in rows.lines().skip(2) {
+        for label in row.split(" | ").nth(2).unwrap().split(", ") {
+            let known = labels.contains(label) || ["", "`version`", "`resumed`"].contains(&label);
+            assert!(known, "docs/metrics.md does not say what {label} is");
+        }
+    }
 }
