@@ -78,17 +78,6 @@ impl Program {
         self.child.id()
     }
 
-    /// Sends it a signal.
-    pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// Kills it, as a crash would, and waits until it is gone.
-    pub fn crash(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
     /// Starts a program that listens on `addr` and waits until it does.
     fn start(name: &str, args: &[&str], addr: SocketAddr, dir: TempDir) -> Self {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();

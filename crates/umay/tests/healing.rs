@@ -181,7 +181,7 @@ fn one_is_killed() {
     for (balance, percent) in [("round_robin", 5), ("auto", 35)] {
         let mut programs = three("");
         let umay = before(&programs, balance, "");
-        let story = during(&umay, GET, AFTER, || programs[0].crash());
+        let story = during(&umay, GET, AFTER, || programs[0].kill());
         story.told(&format!("killed, {balance}"));
         assert_eq!(story.failures(), [""; 0]);
         story.is_even(&["b", "c"], percent);
@@ -296,7 +296,7 @@ fn one_comes_and_goes() {
         let umay = setup(text).workers(2).start();
         let story = during(&umay, GET, Duration::from_secs(7), || {
             for _ in 0..4 {
-                a.crash();
+                a.kill();
                 thread::sleep(Duration::from_millis(500));
                 a = python_endpoint_at(a.addr, "steady.py", &["a"]);
                 thread::sleep(Duration::from_millis(500));

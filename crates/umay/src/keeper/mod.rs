@@ -77,7 +77,10 @@ impl Keeper {
                             Some(order) => drop(wards.spawn(Ward::new(order).run())),
                             None => return,
                         },
-                        Some(_) = wards.join_next() => {}
+                        Some(ended) = wards.join_next() => if let Err(error) = ended {
+                            // Its upstream stays as it is from now on.
+                            tracing::error!(%error, "a watch over an upstream broke; please report it");
+                        }
                     }
                 }
             })

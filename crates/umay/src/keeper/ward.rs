@@ -1,6 +1,6 @@
 //! One upstream under watch.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -206,7 +206,9 @@ impl Ward {
         let ids: Vec<u64> = self.members.iter().map(|m| m.endpoint.id).collect();
         let changes = self.outliers.keep(&ids);
         self.tell(changes);
+        let ids: HashSet<u64> = ids.into_iter().collect();
         self.probes.retain(|id, _| ids.contains(id));
+        self.ejected.retain(|id, _| ids.contains(id));
         let Some(probe) = &self.upstream.model.probe else {
             return;
         };
@@ -384,3 +386,7 @@ impl Ward {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "ward_tests.rs"]
+mod tests;

@@ -8,10 +8,12 @@ use umay_test::{Conn, Server, Value, answer, json};
 
 use super::{ask, before, served_while_it_fails, servers, until_served_by};
 
-/// The instances of a service: the index, and for each whether it passes its checks.
+/// The index of the state, and the instances of a service, each with whether it passes its checks.
+type Instances = (u64, Vec<(Value, bool)>);
+
+/// What is known of a service.
 #[derive(Clone, Default)]
-#[expect(clippy::type_complexity, reason = "said once, here")]
-struct Catalogue(Arc<(Mutex<(u64, Vec<(Value, bool)>)>, Condvar)>);
+struct Catalogue(Arc<(Mutex<Instances>, Condvar)>);
 
 impl Catalogue {
     fn new(servers: &[Server]) -> Self {
@@ -40,7 +42,7 @@ impl Catalogue {
         let wait = param("wait").map_or(0, |text| text.trim_end_matches("ms").parse().unwrap());
         let wait = Duration::from_millis(wait);
         let guard = self.0.0.lock().unwrap();
-        let is_same = |state: &mut (u64, Vec<(Value, bool)>)| state.0 == index;
+        let is_same = |state: &mut Instances| state.0 == index;
         let (state, _) = self.0.1.wait_timeout_while(guard, wait, is_same).unwrap();
         let fields = format!(
             "Content-Type: application/json\r\nX-Consul-Index: {}\r\n",
