@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
-use umay_test::{Server, TempDir, Umay, eventually, json};
+use umay_test::{Refusing, Server, TempDir, Umay, Value, eventually, json};
 
 use super::{ask, before, servers, shares, status, until_served_by, updates};
 
@@ -118,4 +119,54 @@ fn who_comes_later_begins_slowly() {
     // A tenth of its share: 10 of 210.
     assert!((2..=30).contains(&later["c"]), "{later:?}");
     assert!(later["a"] > 70 && later["b"] > 70, "{later:?}");
+}
+
+/// To take an endpoint out of service is to give it no weight, and then to remove it.
+#[test]
+fn one_without_weight_gets_nothing_new() {
+    let (dir, servers) = (TempDir::new(), servers(2));
+    let path = dir.write("endpoints.toml", toml(&servers));
+    let umay = follow(&path, "");
+    until_served_by(&umay, &["a", "b"]);
+    let text = format!(
+        "endpoints = [{{ to = \"{}\", weight = 0 }}, \"{}\"]\n",
+        servers[0].addr(),
+        servers[1].addr()
+    );
+    replace(&dir, "endpoints.toml", &text);
+    until_served_by(&umay, &["b"]);
+    let endpoints = status(&umay)["endpoints"].clone();
+    let weights = endpoints.as_array().unwrap().iter();
+    let mut weights: Vec<u64> = weights.map(|e| e["weight"].as_u64().unwrap()).collect();
+    weights.sort_unstable();
+    assert_eq!(weights, [0, 1]);
+}
+
+/// Who comes is asked whether it is well, and who has left is asked no more.
+#[test]
+fn probes_follow_who_comes_and_goes() {
+    let (dir, servers, dead) = (TempDir::new(), servers(2), Refusing::new());
+    let path = dir.write("endpoints.toml", toml(&servers[..1]));
+    let probe = "probe = { kind = \"tcp\", interval = \"50ms\", timeout = \"50ms\" }";
+    let umay = follow(&path, probe);
+    assert_eq!(ask(&umay), "a");
+    let asked = servers[0].connections();
+    eventually("probes", || {
+        (servers[0].connections() > asked + 3).then_some(())
+    });
+    let text = format!(
+        "endpoints = [\"{}\", \"{}\"]\n",
+        servers[1].addr(),
+        dead.addr()
+    );
+    replace(&dir, "endpoints.toml", &text);
+    let line = umay.wait_event("endpoint is ill");
+    assert!(line.contains(&dead.addr().to_string()), "{line}");
+    until_served_by(&umay, &["b"]);
+    let endpoints = status(&umay)["endpoints"].clone();
+    let ill = |e: &&Value| e["standing"] == "ill" && e["why"].as_str().unwrap().contains("refused");
+    assert_eq!(endpoints.as_array().unwrap().iter().filter(ill).count(), 1);
+    let asked = servers[0].connections();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(servers[0].connections(), asked);
 }

@@ -182,3 +182,34 @@ fn an_idle_connection_of_http2_is_closed() {
     drop(old);
     super::ask(&umay);
 }
+
+/// What is under way on that connection keeps it open.
+#[test]
+fn a_download_over_http2_lives_on() {
+    const LONG: usize = 40_000_000;
+    let at = addresses(2);
+    let file = vec![b'x'; LONG];
+    let _old = nghttpd_at(at[0], None, &[], &[("index.html", b"a"), ("long", &file)]);
+    let _new = nghttpd_at(at[1], None, &[], &[("index.html", b"b")]);
+    let line = |n: usize| format!("{} app.test\n", at[n].ip());
+    let names = dnsmasq(&line(0), "");
+    let to = format!("to = \"h2c://app.test:{}\"", at[0].port());
+    let umay = before(&to, &dns(names.addr));
+    until_served_by(&umay, &["a"]);
+    let mut download = umay.connect();
+    download
+        .send("GET /long HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        .unwrap();
+    download.read_until("\r\n\r\n").unwrap();
+    names.dir.write("hosts", line(1));
+    names.signal(Signal::HUP);
+    until_served_by(&umay, &["b"]);
+    // The sweep that closes what is idle comes once a second.
+    std::thread::sleep(Duration::from_millis(1500));
+    let closed = || umay.metric("umay_upstream_connections_closed_total", &[]);
+    assert_eq!(closed(), 0.0);
+    download.skip(LONG as u64).unwrap();
+    eventually("the end of the connection", || {
+        (closed() == 1.0).then_some(())
+    });
+}

@@ -47,7 +47,7 @@ fn one_that_is_silent_costs_a_quarter_of_a_second() {
     // The second goes over the connection of the first, if that was kept.
     let first = took[0];
     assert!(first >= Duration::from_millis(250), "{first:?}");
-    assert!(first < Duration::from_millis(800), "{first:?}");
+    assert!(first < Duration::from_secs(1), "{first:?}");
 }
 
 /// Whatever the system says of it.
