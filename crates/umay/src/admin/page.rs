@@ -180,7 +180,10 @@ fn upstream(page: &mut Html, upstream: &Value) {
             } else {
                 "<td class=\"busy\">"
             });
-            let text = format!("{well} of {all} well");
+            let text = match all {
+                0 => "none".to_owned(),
+                _ => format!("{well} of {all} well"),
+            };
             page.text(&text).markup("</td>");
         }
     }

@@ -134,7 +134,7 @@ fn discovery_tells_its_problem_and_its_age() {
     };
     check(
         json!({"known": true, "problem": null, "age_s": null}),
-        "<td>0 of 0 well</td><td></td>",
+        "<td>none</td><td></td>",
     );
     check(
         json!({"known": true, "problem": null, "age_s": 61}),
