@@ -51,13 +51,13 @@ impl Drop for Held {
 }
 
 /// An endpoint that takes a while for each request, and counts connections and requests.
-fn working(connections: &Gauge, requests: &Gauge, time: Duration) -> Server {
-    let (connections, requests) = (connections.clone(), requests.clone());
+fn working([connections, requests, all]: [&Gauge; 3], time: Duration) -> Server {
+    let (connections, requests, all) = (connections.clone(), requests.clone(), all.clone());
     Server::start(move |conn, _| {
         let _connection = connections.hold();
         conn.set_deadline(Duration::from_secs(60));
         while conn.read_request()?.is_some() {
-            let request = requests.hold();
+            let request = (requests.hold(), all.hold());
             thread::sleep(time);
             drop(request);
             conn.send(ok("done"))?;
@@ -130,7 +130,8 @@ fn caps_are_never_exceeded() {
     ] {
         let gauges: [(Gauge, Gauge); 2] = Default::default();
         let work = Duration::from_millis(3);
-        let servers = gauges.each_ref().map(|(c, r)| working(c, r, work));
+        let all = Gauge::default();
+        let servers = gauges.each_ref().map(|(c, r)| working([c, r, &all], work));
         let addrs = servers.each_ref().map(Server::addr);
         let limits = format!("{limits}\nlimits.queue_timeout = \"20s\"");
         // An endpoint may see the end of a connection after the beginning of the one that takes its room. One worker
@@ -145,6 +146,12 @@ fn caps_are_never_exceeded() {
         for (c, r) in most {
             assert!(c <= connections && r <= requests && r > 0, "{most:?}");
         }
+        let in_all = if limits.contains("limits.requests") {
+            3
+        } else {
+            4
+        };
+        assert!(all.most() <= in_all, "{}", all.most());
         // What was counted has come back.
         umay.wait_metric("umay_upstream_queue", &[], 0.0);
         umay.wait_metric("umay_endpoint_in_flight", &[], 0.0);
@@ -156,8 +163,9 @@ fn caps_are_never_exceeded() {
 
 #[test]
 fn who_comes_again_at_once_does_not_pass_those_who_wait() {
-    let (connections, requests) = Default::default();
-    let server = working(&connections, &requests, Duration::from_millis(2));
+    let [connections, requests, all] = <[Gauge; 3]>::default();
+    let gauges = [&connections, &requests, &all];
+    let server = working(gauges, Duration::from_millis(2));
     let umay = before(&[server.addr()], "limits.endpoint_requests = 1", "");
     let mut greedy = umay.connect();
     // All in one piece, so each is there when the one before it is over.

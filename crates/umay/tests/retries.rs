@@ -402,7 +402,8 @@ fn a_handshake_of_websocket_is_tried_elsewhere() {
         assert!(head.starts_with(b"HTTP/1.1 101 "));
         assert_eq!(conn.read_exact(5).unwrap(), b"hello");
     }
-    assert_eq!(bad.requests(), 2);
+    // It has its own turn, and may be the second for whom was refused.
+    assert!((1..=2).contains(&bad.requests()));
 }
 
 #[test]
