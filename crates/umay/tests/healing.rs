@@ -178,7 +178,7 @@ const AFTER: Duration = Duration::from_millis(4500);
 #[test]
 fn one_is_killed() {
     let _alone = ALONE.lock();
-    for (balance, percent) in [("round_robin", 5), ("auto", 35)] {
+    for (balance, percent) in [("round_robin", 5), ("auto", 50)] {
         let mut programs = three("");
         let umay = before(&programs, balance, "");
         let story = during(&umay, GET, AFTER, || programs[0].kill());
@@ -264,7 +264,7 @@ fn one_is_late() {
     let story = during(&umay, GET, AFTER, || programs[0].signal(Signal::USR1));
     story.told("late");
     assert_eq!(story.failures(), [""; 0]);
-    story.is_even(&["b", "c"], 35);
+    story.is_even(&["b", "c"], 50);
     let late = story.asked.iter().filter(|a| a.took.as_millis() >= 500);
     assert!(late.count() < 3 * CLIENTS);
 }
