@@ -11,7 +11,7 @@ use umay_test::tungstenite::protocol::Role;
 use umay_test::tungstenite::{Message, WebSocket};
 use umay_test::{Conn, GET, Server, Signal, eventually, ok, umay, unique_address, websocket};
 
-use super::{addresses, before, dns, hosts, servers, until_served_by};
+use super::{addresses, before, dns, hosts, servers, setup, until_served_by};
 
 /// Answers `/download` in two parts, the second when the gate is open, `/chat` with a WebSocket that
 /// echoes, and all else with its name.
@@ -142,7 +142,7 @@ fn what_is_idle_is_closed() {
     let servers = servers(2);
     let names = dnsmasq(&hosts("app.test", &servers[..1]), "");
     let to = format!("to = \"http://app.test:{}\"", servers[0].addr().port());
-    let umay = before(&to, &("workers = 2\n".to_owned() + &dns(names.addr)));
+    let umay = setup(&to, &dns(names.addr)).workers(2).start();
     // Kept open, so that Umay uses one connection for each.
     let mut clients: Vec<Conn> = (0..20).map(|_| umay.connect()).collect();
     for client in &mut clients {

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use umay_test::{Server, Umay, Value, eventually, umay, unique_address};
+use umay_test::{Server, Setup, Umay, Value, eventually, umay, unique_address};
 
 /// Servers at addresses of their own with one port for all, since a name has no ports. Each answers with
 /// its letter, from `a` on.
@@ -56,10 +56,15 @@ fn dns(server: SocketAddr) -> String {
 /// Umay before an upstream `app`, of which this is said. Each of its endpoints has its turn, so that a few
 /// requests tell who they are.
 fn before(app: &str, more: &str) -> Umay {
-    umay!(
+    setup(app, more).start()
+}
+
+/// The same before it is started.
+fn setup(app: &str, more: &str) -> Setup {
+    umay!().config(format!(
         "listen = \"127.0.0.1:0\"\nto = \"app\"\n{more}\n\
          [upstream.app]\nbalance = \"round_robin\"\n{app}\n"
-    )
+    ))
 }
 
 /// The body of one answer, which has to be a good one.

@@ -1,12 +1,12 @@
 //! A name with an IPv6 and an IPv4 address is one endpoint, at whichever answers first (RFC 8305).
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use umay_test::programs::dnsmasq;
-use umay_test::{Refusing, Server, Stuck, eventually, unique_address};
+use umay_test::{Refusing, Server, Stuck, TempDir, eventually, unique_address};
 
-use super::{ask, before, dns, until_served_by};
+use super::{ask, before, dns, setup};
 
 /// Runs `test` with how long a request takes to a name whose IPv6 address is this one, and whose IPv4
 /// address answers.
@@ -50,11 +50,30 @@ fn one_that_is_silent_costs_a_quarter_of_a_second() {
     assert!(first < Duration::from_secs(1), "{first:?}");
 }
 
-/// Whatever the system says of it.
+/// What many machines call `localhost`: both addresses, of which an endpoint often has only one.
 #[test]
 fn localhost_is_where_something_listens() {
-    let alive = Server::ok("alive");
-    let to = format!("to = \"http://localhost:{}\"", alive.addr().port());
-    let umay = before(&to, "");
-    until_served_by(&umay, &["alive"]);
+    // A port that is free at both.
+    let (refusing, _alive) = eventually("a port", || {
+        let refusing = Refusing::on(Ipv6Addr::LOCALHOST.into());
+        let v4 = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), refusing.addr().port());
+        drop(TcpListener::bind(v4).ok()?);
+        Some((refusing, Server::ok_at(v4, None, "alive")))
+    });
+    let dir = TempDir::new();
+    let hosts = dir.write("hosts", "127.0.0.1 localhost\n::1 localhost\n");
+    let mount = format!("mount --bind {} /etc/hosts", hosts.display());
+    let script = format!("{mount} && exec \"$0\" \"$@\"");
+    let to = format!("to = \"http://localhost:{}\"", refusing.addr().port());
+    let umay = setup(&to, "")
+        .under(["unshare", "--mount", "sh", "-c", &script])
+        .start();
+    let started = Instant::now();
+    assert_eq!(ask(&umay), "alive");
+    assert!(started.elapsed() < Duration::from_millis(500));
+    let endpoints = &super::status(&umay)["endpoints"];
+    // One endpoint, not two.
+    let label = format!("localhost:{}", refusing.addr().port());
+    assert_eq!(endpoints.as_array().unwrap().len(), 1);
+    assert_eq!(endpoints[0]["address"], label);
 }
