@@ -184,6 +184,7 @@ impl Ward {
         }
         let (upstream, all) = (&*self.upstream.name, self.members.len());
         for member in &old {
+            member.endpoint.metrics.leave();
             let endpoint = &*member.endpoint.label;
             tracing::info!(upstream, endpoint, "endpoint has left");
         }

@@ -116,6 +116,11 @@ fn what_is_open_lives_on() {
     let late_raw = old_raw.connections();
     assert!(late_raw >= had_raw);
 
+    // Who has left is none of the endpoints, whatever it still serves.
+    let labels = [("upstream", "route-1")];
+    umay.wait_metric("umay_upstream_endpoints", &labels, 1.0);
+    assert_eq!(umay.metric("umay_discovery_endpoints", &labels), 1.0);
+
     // And all that is open goes on.
     say("after");
     stream.send("after").unwrap();

@@ -164,7 +164,7 @@ impl Page<'_> {
         let standings = all.iter().flat_map(|(upstream, endpoints)| {
             Standing::ALL.into_iter().map(move |standing| {
                 let labels = [("upstream", *upstream), ("standing", standing.as_str())];
-                let so = endpoints.iter().filter(|e| e.standing() == standing);
+                let so = endpoints.iter().filter(|e| e.standing() == Some(standing));
                 (labels, i64::try_from(so.count()).unwrap_or(0))
             })
         });

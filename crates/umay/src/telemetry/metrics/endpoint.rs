@@ -6,11 +6,14 @@ use umay_core::roster::Standing;
 
 use super::cell::{Counter, Gauge, Shards};
 
+/// It is no longer one of the upstream's, but serves what is open yet.
+const LEFT: u8 = u8::MAX;
+
 /// The metrics of one endpoint, see [`super::UpstreamMetrics::endpoint`]. They live as long as it does.
 #[derive(Debug)]
 pub struct EndpointMetrics {
     label: String,
-    /// Its place in [`Standing::ALL`].
+    /// Its place in [`Standing::ALL`]; [`LEFT`] if it has left.
     standing: AtomicU8,
     shards: Shards<EndpointShard>,
 }
@@ -61,10 +64,15 @@ impl EndpointMetrics {
         self.standing.store(place.unwrap_or(0), Relaxed);
     }
 
-    /// How it is.
-    pub fn standing(&self) -> Standing {
+    /// Notes that it has left.
+    pub fn leave(&self) {
+        self.standing.store(LEFT, Relaxed);
+    }
+
+    /// How it is; `None` if it has left.
+    pub fn standing(&self) -> Option<Standing> {
         let place = usize::from(self.standing.load(Relaxed));
-        Standing::ALL.get(place).copied().unwrap_or(Standing::Well)
+        Standing::ALL.get(place).copied()
     }
 
     pub(super) fn label(&self) -> &str {
