@@ -280,6 +280,10 @@ impl Share {
     /// is worth picking again.
     async fn await_endpoints(&self, attempts: &mut Attempts, deadline: &Deadline) -> bool {
         let published = self.upstream.published.notified();
+        if !self.view.borrow().is_of(&self.upstream) {
+            // They were published since the pick.
+            return true;
+        }
         let roster = self.upstream.roster();
         if attempts.count > 0 || roster.known {
             if !roster.problem.is_empty() {

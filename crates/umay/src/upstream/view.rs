@@ -89,6 +89,11 @@ impl View {
         self.streams = locals(&self.roster.streams.endpoints);
     }
 
+    /// True if it is that of the upstream's latest roster.
+    pub(super) fn is_of(&self, upstream: &Upstream) -> bool {
+        self.generation == upstream.generation()
+    }
+
     /// Those that may be picked for this cargo.
     pub(super) fn picks(&self, cargo: Cargo) -> (&[Rc<Local>], &Picks) {
         match cargo {
