@@ -7,6 +7,8 @@ pub enum Standing {
     Well,
     /// It has asked to be left alone for a while (`Retry-After`).
     Resting,
+    /// It fails one request after the other, and so many are ejected already that it is not.
+    Failing,
     /// Probes say that it does not work.
     Ill,
     /// It has failed too many requests.
@@ -17,9 +19,10 @@ pub enum Standing {
 
 impl Standing {
     /// Every standing.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Well,
         Self::Resting,
+        Self::Failing,
         Self::Ill,
         Self::Ejected,
         Self::Draining,
@@ -30,6 +33,7 @@ impl Standing {
         match self {
             Self::Well => "well",
             Self::Resting => "resting",
+            Self::Failing => "failing",
             Self::Ill => "ill",
             Self::Ejected => "ejected",
             Self::Draining => "draining",
@@ -50,12 +54,33 @@ pub struct Member<'a> {
     pub standing: Standing,
 }
 
+/// The indices of those that a request may still be given to when it has failed at all of [`usable`], the best
+/// first, and how many of them are as good as those, but for their group or zone.
+pub fn reserve(members: &[Member<'_>], usable: &[usize]) -> (Vec<usize>, usize) {
+    let rank = |member: &Member<'_>| match member.standing {
+        Standing::Well => Some(0),
+        Standing::Resting => Some(1),
+        Standing::Failing => Some(2),
+        Standing::Ejected => Some(3),
+        Standing::Ill | Standing::Draining => None,
+    };
+    let others = members.iter().enumerate().filter_map(|(index, member)| {
+        let wanted = member.weight > 0 && !usable.contains(&index);
+        let rank = rank(member).filter(|_| wanted)?;
+        Some((rank, member.priority, index))
+    });
+    let mut others: Vec<(u8, u32, usize)> = others.collect();
+    others.sort_unstable();
+    let good = others.iter().filter(|(rank, ..)| *rank < 2).count();
+    (others.into_iter().map(|(.., index)| index).collect(), good)
+}
+
 /// The indices of those that may be picked, ascending; empty only if all are draining or without weight.
 ///
 /// - The first group (lowest priority) with an endpoint that is well gets everything.
 /// - If fewer than `panic` hundredths of that group are well, all of it are used: what is left would be
-///   overrun. If no group has one that is well, those that rest are used, and else everybody: a request
-///   that may fail is better than one that must.
+///   overrun. If no group has one that is well, those that rest are used, then those that fail, and else
+///   everybody: a request that may fail is better than one that must.
 /// - Among them those in `zone` are preferred, as long as half of the zone's own are well.
 pub fn usable(members: &[Member<'_>], panic: u8, zone: Option<&str>) -> Vec<usize> {
     let wanted = |member: &Member<'_>| member.weight > 0 && member.standing != Standing::Draining;
@@ -64,7 +89,7 @@ pub fn usable(members: &[Member<'_>], panic: u8, zone: Option<&str>) -> Vec<usiz
         let fit = all.filter(|(_, member)| wanted(member) && which(member));
         fit.map(|(index, _)| index).collect()
     };
-    for standing in [Standing::Well, Standing::Resting] {
+    for standing in [Standing::Well, Standing::Resting, Standing::Failing] {
         let groups = members
             .iter()
             .filter(|m| wanted(m) && m.standing == standing);
@@ -119,6 +144,7 @@ mod tests {
             let standing = match standing {
                 b'-' => Standing::Well,
                 b'r' => Standing::Resting,
+                b'f' => Standing::Failing,
                 b'i' => Standing::Ill,
                 b'e' => Standing::Ejected,
                 _ => Standing::Draining,
@@ -145,6 +171,11 @@ mod tests {
             ("0.e 0.r 1.i", 0, None, &[1]),
             ("0.e 0.i 1.e", 0, None, &[0, 1, 2]),
             ("0.r 1.-", 0, None, &[1]),
+            // Whoever fails is left to others, if there are any in any group.
+            ("0.e 0.f 1.-", 0, None, &[2]),
+            ("0.- 0.f", 0, None, &[0]),
+            ("0.e 0.f 1.r", 0, None, &[2]),
+            ("0.e 0.f 1.i", 0, None, &[1]),
             // Draining is never overruled.
             ("0.d 0.d", 0, None, &[]),
             ("0.d 0.e", 100, None, &[1]),
@@ -162,6 +193,14 @@ mod tests {
     }
 
     #[test]
+    fn what_has_failed_everywhere_goes_on_to_others() {
+        let members = read("0.- 0.e 1.- 0.i 2.r 1.f 0.d");
+        let usable = usable(&members, 0, None);
+        assert_eq!(usable, [0]);
+        assert_eq!(reserve(&members, &usable), (vec![2, 4, 5, 1], 2));
+    }
+
+    #[test]
     fn no_weight_gets_nothing() {
         let mut members = read("0.- 0.- 1.-");
         members[0].weight = 0;
@@ -175,7 +214,7 @@ mod tests {
     proptest! {
         #[test]
         fn somebody_is_left_unless_nobody_is_wanted(
-            members in prop::collection::vec((0..3_u32, 0..3_u32, 0..3_usize, 0..5_usize), 0..10),
+            members in prop::collection::vec((0..3_u32, 0..3_u32, 0..3_usize, 0..6_usize), 0..10),
             panic in 0..=100_u8,
         ) {
             let zones = [None, Some("a"), Some("b")];

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use umay_core::balance::mix;
+use umay_core::model::Outlier;
 use umay_core::outlier::{Cause, Change, Counts, Outliers};
 use umay_core::roster::Standing;
 
@@ -15,7 +16,7 @@ use super::pace::Pace;
 use super::{Command, Drain, Order};
 use crate::discover::{self, Resolver};
 use crate::probe::{self, Health};
-use crate::upstream::{Member, Upstream};
+use crate::upstream::{Endpoint, Member, Upstream};
 
 /// Time between two looks at the counts while nothing calls for one.
 const LOOK: Duration = Duration::from_millis(500);
@@ -27,6 +28,9 @@ pub(super) struct Ward {
     outliers: Outliers,
     /// Why endpoints were ejected, by their id.
     ejected: HashMap<u64, String>,
+    /// Those that fail one request after the other without being ejected: how many when it was seen, and until
+    /// when that is held against them.
+    failing: HashMap<u64, (u32, u64)>,
     /// Labels of endpoints that are to get no new requests.
     drained: BTreeSet<String>,
     commands: mpsc::Receiver<Command>,
@@ -89,6 +93,7 @@ impl Ward {
             members: upstream.roster().members.clone(),
             outliers: Outliers::new(upstream.model.outlier.clone(), upstream.now()),
             ejected: HashMap::new(),
+            failing: HashMap::new(),
             drained: BTreeSet::new(),
             commands,
             probes: HashMap::new(),
@@ -210,6 +215,7 @@ impl Ward {
         let ids: HashSet<u64> = ids.into_iter().collect();
         self.probes.retain(|id, _| ids.contains(id));
         self.ejected.retain(|id, _| ids.contains(id));
+        self.failing.retain(|id, _| ids.contains(id));
         let Some(probe) = &self.upstream.model.probe else {
             return;
         };
@@ -318,6 +324,13 @@ impl Ward {
             {
                 rests -= usize::from(member.standing != Standing::Resting);
                 Standing::Resting
+            } else if fails(
+                &mut self.failing,
+                endpoint,
+                &self.upstream.model.outlier,
+                now,
+            ) {
+                Standing::Failing
             } else {
                 Standing::Well
             };
@@ -330,6 +343,7 @@ impl Ward {
                         self.ejected.get(&endpoint.id).cloned().unwrap_or_default()
                     }
                     Standing::Resting => "Retry-After".to_owned(),
+                    Standing::Failing => format!("{} failures in a row", endpoint.row()),
                     Standing::Well | Standing::Draining => String::new(),
                 };
                 endpoint.metrics.set_standing(standing);
@@ -386,6 +400,28 @@ impl Ward {
             }
         }
     }
+}
+
+/// True for an endpoint that has failed so often in a row that it would be ejected, for as long as an ejection
+/// lasts; each failure after that makes it longer.
+fn fails(
+    failing: &mut HashMap<u64, (u32, u64)>,
+    endpoint: &Endpoint,
+    outlier: &Outlier,
+    now: u64,
+) -> bool {
+    let row = endpoint.row();
+    if outlier.consecutive == 0 || row < outlier.consecutive {
+        failing.remove(&endpoint.id);
+        return false;
+    }
+    let base = u64::try_from(outlier.base.as_millis()).unwrap_or(u64::MAX);
+    let until = now.saturating_add(base);
+    let (seen, held) = failing.entry(endpoint.id).or_insert((row, until));
+    if row > *seen {
+        (*seen, *held) = (row, until);
+    }
+    *held > now
 }
 
 #[cfg(test)]

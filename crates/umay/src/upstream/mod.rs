@@ -209,13 +209,20 @@ impl Share {
         locals.iter().any(|local| !Rc::ptr_eq(local, than))
     }
 
-    /// True if there is an endpoint that these attempts have not failed at, `but` this one.
+    /// True if there is an endpoint that these attempts have not failed at, `but` this one, whose answer would be thrown
+    /// away for it: that is done only for one that is well.
     fn has_untried(&self, cargo: Cargo, attempts: &Attempts, but: Option<&Rc<Local>>) -> bool {
         let view = self.view.borrow();
-        let (locals, _) = view.picks(cargo);
+        let (locals, picks) = view.picks(cargo);
+        let reserve = view.reserve(cargo);
+        let reserve = match but {
+            Some(_) => reserve.get(..picks.good).unwrap_or(reserve),
+            None => reserve,
+        };
         let is_but = |local| but.is_some_and(|but| Rc::ptr_eq(but, local));
         locals
             .iter()
+            .chain(reserve)
             .any(|local| !attempts.excludes(local) && !is_but(local))
     }
 
@@ -492,6 +499,15 @@ impl Share {
             };
             let picked = picks.balancer.pick(&field, chance);
             let Some(local) = picked.and_then(|index| locals.get(index)) else {
+                let free = |local: &&Rc<Local>| {
+                    let full = self.upstream.room.capped && self.is_full(local, cargo);
+                    !full && !attempts.excludes(local) && self.take_room(local)
+                };
+                if attempts.count > 0
+                    && let Some(local) = view.reserve(cargo).iter().find(free)
+                {
+                    return Ok(Rc::clone(local));
+                }
                 let full =
                     |local: &Rc<Local>| self.is_full(local, cargo) && !attempts.excludes(local);
                 return Err(self.upstream.room.capped && locals.iter().any(full));

@@ -85,6 +85,10 @@ pub struct Member {
 /// Those that may be picked for a kind of load, and what picks them.
 pub(super) struct Picks {
     pub(super) endpoints: Vec<Arc<Endpoint>>,
+    /// For what has failed at all of these: the best first.
+    pub(super) reserve: Vec<Arc<Endpoint>>,
+    /// How many of those are well, in another group or zone.
+    pub(super) good: usize,
     pub(super) balancer: Box<dyn Balancer>,
 }
 
@@ -305,9 +309,14 @@ impl Roster {
                 zone: member.terms.zone.as_deref(),
                 standing: member.standing,
             });
-            let usable = roster::usable(&seen.collect::<Vec<_>>(), model.panic, zone);
-            let usable = usable.into_iter().filter_map(|index| serving.get(index));
-            let usable: Vec<&&Member> = usable.collect();
+            let seen: Vec<_> = seen.collect();
+            let usable = roster::usable(&seen, model.panic, zone);
+            let (reserve, good) = roster::reserve(&seen, &usable);
+            let those = |places: Vec<usize>| -> Vec<&Member> {
+                let found = places.into_iter().filter_map(|place| serving.get(place));
+                found.copied().collect()
+            };
+            let (usable, reserve) = (those(usable), those(reserve));
             let candidates = usable.iter().map(|member| Candidate {
                 id: member.endpoint.id,
                 weight: member.terms.weight,
@@ -315,6 +324,8 @@ impl Roster {
             Picks {
                 balancer: model.balance.build(&candidates.collect::<Vec<_>>(), load),
                 endpoints: usable.iter().map(|m| Arc::clone(&m.endpoint)).collect(),
+                reserve: reserve.iter().map(|m| Arc::clone(&m.endpoint)).collect(),
+                good,
             }
         };
         Self {

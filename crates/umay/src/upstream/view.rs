@@ -19,6 +19,9 @@ pub(super) struct View {
     /// In the order of the roster's picks.
     requests: Vec<Rc<Local>>,
     streams: Vec<Rc<Local>>,
+    /// Likewise, of what is in reserve.
+    more_requests: Vec<Rc<Local>>,
+    more_streams: Vec<Rc<Local>>,
     all: Vec<Rc<Local>>,
     /// Endpoints that have left, while a connection to them is open.
     leaving: Vec<Rc<Local>>,
@@ -33,6 +36,8 @@ impl View {
             roster,
             requests: Vec::new(),
             streams: Vec::new(),
+            more_requests: Vec::new(),
+            more_streams: Vec::new(),
             all: Vec::new(),
             leaving: Vec::new(),
             originals: HashMap::new(),
@@ -87,6 +92,8 @@ impl View {
         };
         self.requests = locals(&self.roster.requests.endpoints);
         self.streams = locals(&self.roster.streams.endpoints);
+        self.more_requests = locals(&self.roster.requests.reserve);
+        self.more_streams = locals(&self.roster.streams.reserve);
     }
 
     /// True if it is that of the upstream's latest roster.
@@ -99,6 +106,14 @@ impl View {
         match cargo {
             Cargo::Bytes => (&self.streams, &self.roster.streams),
             Cargo::Request { .. } => (&self.requests, &self.roster.requests),
+        }
+    }
+
+    /// Those that are in reserve for it.
+    pub(super) fn reserve(&self, cargo: Cargo) -> &[Rc<Local>] {
+        match cargo {
+            Cargo::Bytes => &self.more_streams,
+            Cargo::Request { .. } => &self.more_requests,
         }
     }
 
