@@ -251,8 +251,14 @@ fn provoked_resets() {
             continue;
         }
         // The frames themselves may be too many before the resets that they provoke are; and what
-        // is reset counts as open as long as anybody works for it.
-        scene.told_one_of(&["provoked_reset", "window_update_flood", "too_many_streams"]);
+        // is reset counts as open as long as anybody works for it. On a busy machine the library's own cap on
+        // resets of what was not taken yet can come first.
+        scene.told_one_of(&[
+            "provoked_reset",
+            "window_update_flood",
+            "too_many_streams",
+            "rapid_reset",
+        ]);
         scene.unharmed(16);
     }
 }
