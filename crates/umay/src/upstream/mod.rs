@@ -286,6 +286,9 @@ impl Share {
     /// Waits until discovery has found out who the endpoints are, if that is not known yet. True if it
     /// is worth picking again.
     async fn await_endpoints(&self, attempts: &mut Attempts, deadline: &Deadline) -> bool {
+        if self.upstream.is_original_destination() {
+            return false;
+        }
         let published = self.upstream.published.notified();
         if !self.view.borrow().is_of(&self.upstream) {
             // They were published since the pick.
