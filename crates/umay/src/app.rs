@@ -4,6 +4,7 @@ mod plan;
 mod reload;
 mod signals;
 mod status;
+mod supervisor;
 
 pub use plan::Plan;
 pub use reload::{Read, Source};
@@ -111,6 +112,7 @@ impl App {
         health.set(Stage::Ready);
         let connections = most_connections(model, files);
         tracing::info!(workers = plan.workers, connections, "ready");
+        supervisor::ready();
         Ok(Self {
             plan,
             health,
@@ -181,6 +183,7 @@ impl App {
             }
         }
         self.health.set(Stage::Draining);
+        supervisor::stopping();
         if let Some(rules) = &self.rules {
             rules.suspend();
         }

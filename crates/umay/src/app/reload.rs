@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use umay_core::model::Model;
 
 use super::status::Shown;
-use super::{App, Plan, bind, most_connections};
+use super::{App, Plan, bind, most_connections, supervisor};
 use crate::original;
 use crate::site::Site;
 use crate::telemetry::events;
@@ -40,6 +40,7 @@ impl App {
     /// Reads the configuration again and goes over to it, or says why not.
     pub(super) async fn reload(&mut self) -> Result<String, String> {
         let started = Instant::now();
+        supervisor::reloading();
         let came = match &mut self.source {
             Some(source) => source(&self.plan),
             None => Err("this Umay has no configuration to read again".to_owned()),
@@ -48,6 +49,7 @@ impl App {
             Ok(read) => self.adopt(read).await,
             Err(why) => Err(why),
         };
+        supervisor::ready();
         let metrics = &self.plan.registry.config;
         match came {
             Ok(()) => {
