@@ -1,0 +1,663 @@
+//! A storm of reloads over everything that is open: nothing breaks, nothing fails, and nothing is left behind.
+//!
+//! `UMAY_STORM=500` makes as many reloads as that; `UMAY_SEED` has them be the same again.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests fail loudly"
+)]
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use umay_test::http2::{Client, Endpoint, Stream};
+use umay_test::tungstenite::{Message, WebSocket};
+use umay_test::{
+    Certs, Conn, Pair, Server, Signal, Umay, eventually, ok, open_files, raise_open_files, rss,
+    umay, websocket,
+};
+
+const WEBSOCKETS: usize = 100;
+const DOWNLOADS: usize = 50;
+const UPLOADS: usize = 6;
+const STREAMS: usize = 20;
+
+/// Memory that may be taken more at the end than after a tenth of the storm, under the same load.
+const GROWTH: u64 = 24 << 20;
+
+/// Who answers.
+struct Peers {
+    web: Vec<Server>,
+    sockets: Vec<Server>,
+    downloads: Vec<Endpoint>,
+    uploads: Vec<Server>,
+    raw: Vec<Server>,
+    secure: Server,
+    certs: Certs,
+    /// The same in two files.
+    authorities: [PathBuf; 2],
+    pairs: Vec<Pair>,
+}
+
+fn echo(conn: &mut Conn) -> std::io::Result<()> {
+    loop {
+        let bytes = conn.read_some()?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        conn.send(bytes)?;
+    }
+}
+
+/// Numbers, one a line, until the storm is over.
+fn count(stream: &mut Stream) -> std::io::Result<()> {
+    stream.respond(200, &[], false)?;
+    for number in 0.. {
+        if OVER.load(SeqCst) {
+            break;
+        }
+        stream.send(format!("{number}\n").as_bytes())?;
+        thread::sleep(Duration::from_millis(30));
+    }
+    stream.send(b"over\n")?;
+    stream.finish(&[])
+}
+
+/// What is long is to end.
+static OVER: AtomicBool = AtomicBool::new(false);
+
+impl Peers {
+    fn start() -> Self {
+        let certs = Certs::new();
+        let pair = certs.issue(&["e.test"]);
+        let authorities = [certs.ca(), certs.dir().join("again.pem")];
+        std::fs::copy(&authorities[0], &authorities[1]).unwrap();
+        let length = |message: &umay_test::Message| ok(message.body.len().to_string());
+        Self {
+            web: (0..4).map(|n| Server::ok(&n.to_string())).collect(),
+            sockets: (0..2)
+                .map(|_| Server::start(|conn, _| websocket::echo(conn)))
+                .collect(),
+            downloads: vec![
+                Endpoint::start(count),
+                Endpoint::start_tls(certs.server_with(&pair, &["h2"]), count),
+            ],
+            uploads: (0..2).map(|_| Server::http(length)).collect(),
+            raw: (0..2)
+                .map(|_| Server::start(|conn, _| echo(conn)))
+                .collect(),
+            secure: Server::https(certs.server(&pair), |_| ok("secure")),
+            pairs: (0..3).map(|_| certs.issue(&["a.test"])).collect(),
+            certs,
+            authorities,
+        }
+    }
+
+    /// All connections to them.
+    fn connections(&self) -> (usize, usize) {
+        let all = [&self.web, &self.sockets, &self.uploads, &self.raw];
+        let all = || all.iter().flat_map(|servers| servers.iter());
+        let opened = all().map(Server::connections).sum::<usize>() + self.secure.connections();
+        let ended = all().map(Server::ended).sum::<usize>() + self.secure.ended();
+        (opened, ended)
+    }
+}
+
+/// Chance, the same for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % most
+    }
+
+    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.below(of.len())]
+    }
+}
+
+/// A configuration, and which of the endpoints answer what no route takes.
+fn config(peers: &Peers, dice: &mut Dice) -> (String, u32) {
+    let mut text = format!(
+        "admin.socket = \"umay.sock\"\nto = \"web\"\nlog.level = \"{}\"\nlog.access = \"off\"\n",
+        dice.one(&["info", "warn,umay=info", "info,h2=error"])
+    );
+    let keep = dice.one(&["60s", "75s"]);
+    let idle = dice.one(&["20s", "40s"]);
+    let streams = dice.one(&["100", "250"]);
+    write!(
+        text,
+        "timeouts.keep_alive = \"{keep}\"\ntimeouts.upstream_idle = \"{idle}\"\nhttp2.max_streams = {streams}\n"
+    )
+    .unwrap();
+    for name in ["main", "raw"] {
+        write!(
+            text,
+            "[[listener]]\nname = \"{name}\"\nlisten = \"127.0.0.1:0\"\n"
+        )
+        .unwrap();
+    }
+    let pair = &peers.pairs[dice.below(peers.pairs.len())];
+    write!(
+        text,
+        "[[listener]]\nname = \"tls\"\nlisten = \"127.0.0.1:0\"\n{}",
+        pair.toml()
+    )
+    .unwrap();
+    for more in 0..dice.below(3) {
+        write!(
+            text,
+            "[[listener]]\nname = \"more-{more}\"\nlisten = \"127.0.0.1:0\"\n"
+        )
+        .unwrap();
+    }
+    if dice.below(2) == 0 {
+        text += "[[route]]\nname = \"other\"\npath = \"/other\"\nrespond = {}\n";
+    }
+    let plain = |servers: &[Server]| -> Vec<String> {
+        servers
+            .iter()
+            .map(|server| format!("http://{}", server.addr()))
+            .collect()
+    };
+    let raw = peers
+        .raw
+        .iter()
+        .map(|server| format!("tcp://{}", server.addr()));
+    let [clear, over_tls] = &peers.downloads[..] else {
+        panic!()
+    };
+    let downloads = vec![
+        format!("h2c://{}", clear.addr()),
+        format!("h2://{}", over_tls.addr()),
+    ];
+    for (name, condition, endpoints) in [
+        ("sockets", "path = \"/sockets\"", plain(&peers.sockets)),
+        ("downloads", "path = \"/downloads\"", downloads),
+        ("uploads", "path = \"/uploads\"", plain(&peers.uploads)),
+        (
+            "raw",
+            "listeners = [\"raw\"]\nprotocol = \"tcp\"",
+            raw.collect(),
+        ),
+    ] {
+        // One of five times it is gone, and what is open goes on all the same.
+        if dice.below(5) > 0 {
+            write!(
+                text,
+                "[[route]]\nname = \"{name}\"\n{condition}\nto = \"{name}\"\n"
+            )
+            .unwrap();
+            upstream(&mut text, name, &endpoints, peers, dice);
+        }
+    }
+    text += "[[route]]\nname = \"secure\"\npath = \"/secure\"\nto = \"secure\"\n";
+    let secure = [format!("https://{}", peers.secure.addr())];
+    upstream(&mut text, "secure", &secure, peers, dice);
+    let served = upstream(&mut text, "web", &plain(&peers.web), peers, dice);
+    (text, served)
+}
+
+/// An upstream with some of these endpoints; tells which.
+fn upstream(
+    text: &mut String,
+    name: &str,
+    endpoints: &[String],
+    peers: &Peers,
+    dice: &mut Dice,
+) -> u32 {
+    let all = (1 << endpoints.len()) - 1;
+    let some = 1 + dice.below(all) as u32;
+    write!(text, "[upstream.{name}]\nto = [").unwrap();
+    for (place, endpoint) in endpoints.iter().enumerate() {
+        if some & (1 << place) != 0 {
+            let weight = 1 + dice.below(3);
+            write!(text, "{{ to = \"{endpoint}\", weight = {weight} }}, ").unwrap();
+        }
+    }
+    let balance = dice.one(&["auto", "round_robin", "least_connections", "random_of_two"]);
+    let start = dice.one(&["0s", "1s"]);
+    writeln!(text, "]\nbalance = \"{balance}\"\nslow_start = \"{start}\"").unwrap();
+    let limits = dice.one(&[
+        "",
+        "endpoint_connections = 200",
+        "endpoint_requests = 200\nqueue_timeout = \"10s\"",
+        "requests = 300",
+        "endpoint_connections = 150\nendpoint_requests = 300",
+    ]);
+    writeln!(text, "[upstream.{name}.limits]\n{limits}").unwrap();
+    let chosen = endpoints
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| some & (1 << place) != 0);
+    if chosen
+        .into_iter()
+        .any(|(_, to)| to.starts_with("https:") || to.starts_with("h2:"))
+    {
+        let authority = &peers.authorities[dice.below(2)];
+        writeln!(
+            text,
+            "[upstream.{name}.tls]\nca = {authority:?}\nsni = \"e.test\""
+        )
+        .unwrap();
+    }
+    match dice.below(3) {
+        0 => writeln!(text, "[upstream.{name}.retry]\nattempts = 3").unwrap(),
+        1 => writeln!(
+            text,
+            "[upstream.{name}.probe]\nkind = \"tcp\"\ninterval = \"1s\""
+        )
+        .unwrap(),
+        _ => {}
+    }
+    some
+}
+
+/// Which configurations may be served now, and what went wrong.
+#[derive(Default)]
+struct Watch {
+    stop: AtomicBool,
+    /// Endpoints of each configuration so far.
+    served: Mutex<Vec<u32>>,
+    /// The oldest that may still be served.
+    oldest: AtomicU64,
+    requests: AtomicU64,
+    failed: Mutex<Vec<String>>,
+    broken: Mutex<Vec<String>>,
+    moved: AtomicU64,
+}
+
+impl Watch {
+    /// One request of the steady load; tells what is wrong with the answer.
+    fn judge(&self, oldest: u64, status: u16, body: &str) -> Result<(), String> {
+        let served = self.served.lock().unwrap();
+        let may: u32 = served[oldest as usize..]
+            .iter()
+            .fold(0, |all, some| all | some);
+        let by = body.parse::<u32>().ok().filter(|by| may & (1 << by) != 0);
+        match (status, by) {
+            (200, Some(_)) => Ok(()),
+            _ => Err(format!("{status} {body:?}, may be of {may:b}")),
+        }
+    }
+
+    /// Asks steadily until the storm is over.
+    fn load(&self, mut ask: impl FnMut() -> Result<(u16, String), String>, path: &str) {
+        while !self.stop.load(SeqCst) {
+            let oldest = self.oldest.load(SeqCst);
+            let answer = ask().and_then(|(status, body)| match path {
+                "/" => self.judge(oldest, status, &body),
+                _ if (status, &*body) == (200, "secure") => Ok(()),
+                _ => Err(format!("{status} {body:?}")),
+            });
+            self.requests.fetch_add(1, SeqCst);
+            if let Err(why) = answer {
+                self.failed.lock().unwrap().push(format!("{path}: {why}"));
+            }
+            thread::sleep(Duration::from_millis(3));
+        }
+    }
+
+    fn ended(&self, what: &str, how: Result<u64, String>) {
+        match how {
+            Ok(moved) => drop(self.moved.fetch_add(moved, SeqCst)),
+            Err(why) => self.broken.lock().unwrap().push(format!("{what}: {why}")),
+        }
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn ask(conn: &mut Conn, round: u64, path: &str) -> Result<(u16, String), String> {
+    // What is not idempotent has no second try.
+    let request = match round % 2 {
+        0 => format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n"),
+        _ => format!("POST {path} HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody"),
+    };
+    let answer = conn.ask(request).map_err(text)?;
+    Ok((answer.status(), answer.text()))
+}
+
+fn ask_http2(client: &Client, path: &str) -> Result<(u16, String), String> {
+    let call = client.call("GET", &format!("http://a.test{path}"), &[], true);
+    let mut stream = call.map_err(text)?;
+    let status = stream.head().map_err(text)?.status();
+    let body = stream.read_to_end().map_err(text)?;
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// Where Umay listens.
+#[derive(Clone, Copy)]
+struct At {
+    main: SocketAddr,
+    tls: SocketAddr,
+    raw: SocketAddr,
+}
+
+/// The steady load, in threads of this scope.
+fn start_load<'s>(scope: &'s thread::Scope<'s, '_>, watch: &'s Watch, certs: &'s Certs, at: At) {
+    for path in ["/", "/", "/secure"] {
+        scope.spawn(move || {
+            let mut conn = Conn::connect(at.main).unwrap();
+            let mut round = 0;
+            watch.load(
+                || {
+                    round += 1;
+                    ask(&mut conn, round, path)
+                },
+                path,
+            );
+        });
+    }
+    scope.spawn(move || {
+        let client = Client::connect(at.main).unwrap();
+        watch.load(|| ask_http2(&client, "/"), "/");
+    });
+    // A new connection for each, over TLS and not.
+    scope.spawn(move || {
+        let mut round = 0;
+        let fresh = || {
+            round += 1;
+            let conn = match round % 4 {
+                0 => Conn::connect_tls(at.tls, &certs.trusting(), "a.test"),
+                _ => Conn::connect(at.main),
+            };
+            ask(&mut conn.map_err(text)?, round, "/")
+        };
+        watch.load(fresh, "/");
+    });
+}
+
+type Socket = WebSocket<Conn>;
+
+fn open_sockets(at: At) -> Vec<Socket> {
+    let open = |_| {
+        let conn = Conn::connect(at.main).unwrap();
+        websocket::connect(conn, "ws://a.test/sockets").unwrap().0
+    };
+    (0..WEBSOCKETS).map(open).collect()
+}
+
+fn swing_sockets(watch: &Watch, mut sockets: Vec<Socket>) {
+    let mut sent = 0_u64;
+    let mut swing = |socket: &mut Socket| {
+        sent += 1;
+        socket.send(Message::text(sent.to_string())).map_err(text)?;
+        let came = socket.read().map_err(text)?;
+        let same = came == Message::text(sent.to_string());
+        same.then_some(())
+            .ok_or_else(|| format!("{came:?} for {sent}"))
+    };
+    let mut how = vec![Ok(1); sockets.len()];
+    while !watch.stop.load(SeqCst) {
+        for (socket, how) in sockets.iter_mut().zip(&mut how) {
+            if how.is_ok()
+                && let Err(why) = swing(socket)
+            {
+                *how = Err(why);
+            }
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    for (mut socket, how) in sockets.into_iter().zip(how) {
+        watch.ended("WebSocket", how);
+        socket.close(None).ok();
+        while socket.read().is_ok() {}
+    }
+}
+
+fn follow_download(watch: &Watch, mut stream: Stream) {
+    let whole = stream.read_to_end().map_err(text).and_then(|body| {
+        let body = String::from_utf8_lossy(&body).into_owned();
+        let lines: Vec<&str> = body.lines().collect();
+        let numbers = lines
+            .iter()
+            .enumerate()
+            .all(|(n, line)| *line == n.to_string() || (n + 1 == lines.len() && *line == "over"));
+        let whole = numbers && lines.last() == Some(&"over");
+        whole
+            .then_some(lines.len() as u64)
+            .ok_or_else(|| format!("cut after {:?}", lines.last()))
+    });
+    watch.ended("download", whole);
+}
+
+fn follow_upload(watch: &Watch, mut conn: Conn) {
+    let mut sent = 0;
+    let mut send = || {
+        let piece = [b'u'; 1000];
+        while !watch.stop.load(SeqCst) {
+            conn.send("3e8\r\n")?;
+            conn.send(piece)?;
+            conn.send("\r\n")?;
+            sent += piece.len();
+            thread::sleep(Duration::from_millis(10));
+        }
+        conn.send("0\r\n\r\n")?;
+        conn.read_response("POST")
+    };
+    let how = send().map_err(text).and_then(|answer| {
+        let right = (answer.status(), answer.text()) == (200, sent.to_string());
+        right
+            .then_some(sent as u64)
+            .ok_or_else(|| format!("{answer:?} for {sent}"))
+    });
+    watch.ended("upload", how);
+}
+
+fn swing_streams(watch: &Watch, mut streams: Vec<Conn>) {
+    let mut how = vec![Ok(1); streams.len()];
+    while !watch.stop.load(SeqCst) {
+        for (stream, how) in streams.iter_mut().zip(&mut how) {
+            let swing = |stream: &mut Conn| {
+                stream.send("ping\n")?;
+                stream.read_until("ping\n")
+            };
+            if how.is_ok()
+                && let Err(why) = swing(stream)
+            {
+                *how = Err(why.to_string());
+            }
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    for how in how {
+        watch.ended("stream", how);
+    }
+}
+
+/// Opens all that is to live through the storm.
+fn open_all<'s>(scope: &'s thread::Scope<'s, '_>, watch: &'s Watch, at: At) {
+    let mut sockets = open_sockets(at);
+    while !sockets.is_empty() {
+        let some = sockets.split_off(sockets.len().saturating_sub(10));
+        scope.spawn(move || swing_sockets(watch, some));
+    }
+    let clients: Vec<Client> = (0..5).map(|_| Client::connect(at.main).unwrap()).collect();
+    for number in 0..DOWNLOADS {
+        let client = &clients[number % clients.len()];
+        let mut stream = client
+            .call("GET", "http://a.test/downloads", &[], true)
+            .unwrap();
+        assert_eq!(stream.head().unwrap().status(), 200);
+        scope.spawn(move || follow_download(watch, stream));
+    }
+    scope.spawn(move || {
+        while !watch.stop.load(SeqCst) {
+            thread::sleep(Duration::from_millis(20));
+        }
+        // Their streams end by themselves, and the connections with them.
+        thread::sleep(Duration::from_millis(500));
+        drop(clients);
+    });
+    for _ in 0..UPLOADS {
+        let mut conn = Conn::connect(at.main).unwrap();
+        conn.send("POST /uploads HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .unwrap();
+        scope.spawn(move || follow_upload(watch, conn));
+    }
+    let mut streams: Vec<Conn> = (0..STREAMS)
+        .map(|_| Conn::connect(at.raw).unwrap())
+        .collect();
+    for stream in &mut streams {
+        stream.send("hello\n").unwrap();
+        stream.read_until("hello\n").unwrap();
+    }
+    scope.spawn(move || swing_streams(watch, streams));
+}
+
+/// One reload after the other.
+fn storm(umay: &Umay, peers: &Peers, watch: &Watch, dice: &mut Dice, rounds: usize) -> (u64, u64) {
+    let mut early = 0;
+    let mut refused = 0;
+    for round in 0..rounds {
+        if round % 5 == 4 {
+            let bad = dice.one(&[
+                "listen = [",
+                "listne = 1\n",
+                "listen = \"192.0.2.1:80\"\nto = \"127.0.0.1:1\"\n",
+            ]);
+            assert!(!umay.reload(bad), "{bad}");
+            refused += 1;
+        }
+        let (text, served) = config(peers, dice);
+        watch.served.lock().unwrap().push(served);
+        assert!(
+            umay.reload(&text),
+            "{text}\n{}",
+            umay.admin_get("/status").text()
+        );
+        watch.oldest.fetch_add(1, SeqCst);
+        if round % 7 == 6 {
+            // More at once, and while the others are carried out.
+            let before = umay.metric("umay_config_reloads_total", &[("result", "served")]);
+            for _ in 0..10 {
+                umay.signal(Signal::HUP);
+            }
+            eventually("one more", || {
+                let now = umay.metric("umay_config_reloads_total", &[("result", "served")]);
+                (now > before).then_some(())
+            });
+        }
+        if round == rounds / 10 {
+            early = rss(umay.pid());
+        }
+        thread::sleep(Duration::from_millis(dice.below(150) as u64));
+    }
+    assert_eq!(
+        umay.metric("umay_config_reloads_total", &[("result", "refused")]),
+        f64::from(refused)
+    );
+    (early, rss(umay.pid()))
+}
+
+/// Nothing is counted as open or in flight any more.
+fn nothing_left(umay: &Umay, peers: &Peers) {
+    for name in [
+        "umay_http_requests_in_flight",
+        "umay_tcp_connections_active",
+        "umay_connections_active",
+        "umay_endpoint_in_flight",
+        "umay_upstream_queue",
+        "umay_upstream_connections_idle",
+    ] {
+        umay.wait_metric(name, &[], 0.0);
+    }
+    eventually("all connections to endpoints closed", || {
+        let (opened, ended) = peers.connections();
+        (opened == ended).then_some(())
+    });
+    let count = |name| umay.metric(name, &[]);
+    let (opened, closed) = (
+        "umay_upstream_connections_opened_total",
+        "umay_upstream_connections_closed_total",
+    );
+    eventually("what was opened is closed", || {
+        (count(opened) == count(closed)).then_some(())
+    });
+}
+
+#[test]
+fn reloads_break_nothing_and_leave_nothing_behind() {
+    raise_open_files();
+    let number = |key: &str| {
+        std::env::var(key)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
+    let rounds = number("UMAY_STORM").unwrap_or(50) as usize;
+    let seed = number("UMAY_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    println!("{rounds} reloads, UMAY_SEED={seed}");
+    let (peers, mut dice) = (Peers::start(), Dice(seed));
+    // The first one has everything.
+    let (text, served) = loop {
+        let (text, served) = config(&peers, &mut dice);
+        let all = ["sockets", "downloads", "uploads", "raw"];
+        if all
+            .iter()
+            .all(|name| text.contains(&format!("[upstream.{name}]")))
+        {
+            break (text, served);
+        }
+    };
+    let umay = umay!().config(&text).workers(2).start();
+    let files = || open_files(umay.pid());
+    let (before, at) = (
+        files(),
+        At {
+            main: umay.at("main"),
+            tls: umay.at("tls"),
+            raw: umay.at("raw"),
+        },
+    );
+    let watch = Watch::default();
+    watch.served.lock().unwrap().push(served);
+    let started = Instant::now();
+    let (early, late) = thread::scope(|scope| {
+        open_all(scope, &watch, at);
+        start_load(scope, &watch, &peers.certs, at);
+        let grown = storm(&umay, &peers, &watch, &mut dice, rounds);
+        OVER.store(true, SeqCst);
+        watch.stop.store(true, SeqCst);
+        grown
+    });
+    let (failed, broken) = (watch.failed.lock().unwrap(), watch.broken.lock().unwrap());
+    println!(
+        "{rounds} reloads in {:?}: {} requests, {} failed; {} open all the while, {} broken; {} moved; {} MiB early, {} late; {} files before",
+        started.elapsed(),
+        watch.requests.load(SeqCst),
+        failed.len(),
+        WEBSOCKETS + DOWNLOADS + UPLOADS + STREAMS,
+        broken.len(),
+        watch.moved.load(SeqCst),
+        early >> 20,
+        late >> 20,
+        before,
+    );
+    assert!(
+        failed.is_empty() && broken.is_empty(),
+        "{failed:#?}\n{broken:#?}"
+    );
+    assert!(late < early + GROWTH, "{early} bytes became {late}");
+    // With the last upstream all that was kept for it goes.
+    assert!(umay.reload(
+        "[[listener]]\nname = \"main\"\nlisten = \"127.0.0.1:0\"\n[[route]]\nrespond = {}\n"
+    ));
+    nothing_left(&umay, &peers);
+    println!("{} files after", files());
+    eventually("all files closed", || (files() <= before).then_some(()));
+}
