@@ -12,7 +12,11 @@ use std::process::Command;
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use umay_test::{Certs, Conn, End, GET, Refusing, Server, TempDir, Umay, eventually, umay};
+use umay_test::http2::Endpoint;
+use umay_test::tungstenite::Message;
+use umay_test::{
+    Certs, Conn, End, GET, Refusing, Server, TempDir, Umay, eventually, umay, websocket,
+};
 
 /// More than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -281,4 +285,47 @@ fn many_reloads_leave_nothing_behind() {
     eventually("all files closed", || {
         (files() <= before + 2.0).then_some(())
     });
+}
+
+#[test]
+fn an_upstream_that_is_gone_takes_its_connections_along() {
+    let sockets = Server::start(|conn, _| websocket::echo(conn));
+    let one = Server::ok("one");
+    let two = Endpoint::start(|stream| {
+        stream.respond(200, &[], false)?;
+        stream.send(b"two")?;
+        stream.finish(&[])
+    });
+    let with = |more: &str| {
+        format!(
+            "listen = \"127.0.0.1:0\"\nto = \"sockets\"\n[upstream.sockets]\nto = \"http://{}\"\n{more}",
+            sockets.addr()
+        )
+    };
+    let both = format!(
+        "[[route]]\npath = \"/one\"\nto = \"one\"\n[[route]]\npath = \"/two\"\nto = \"two\"\n\
+         [upstream.one]\nto = \"http://{}\"\nlimits.endpoint_connections = 9\n\
+         [upstream.two]\nto = \"h2c://{}\"\nlimits.endpoint_connections = 9\n",
+        one.addr(),
+        two.addr()
+    );
+    let umay = umay!().config(with(&both)).start();
+    // These hold the configuration that they began with.
+    let (mut socket, _) = websocket::connect(umay.connect(), "ws://a.test/").unwrap();
+    let mut idle = umay.connect();
+    for path in ["one", "two"] {
+        let get = format!("GET /{path} HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        assert_eq!(idle.ask(get).unwrap().text(), path);
+    }
+    assert!(umay.reload(with("")));
+    one.wait_ended(1);
+    umay.wait_metric("umay_upstream_connections_idle", &[], 0.0);
+    // That of the WebSocket is left.
+    let count = |name: &str| umay.metric(name, &[]);
+    eventually("the others to be closed", || {
+        let opened = count("umay_upstream_connections_opened_total");
+        (opened == 1.0 + count("umay_upstream_connections_closed_total")).then_some(())
+    });
+    socket.send(Message::text("on")).unwrap();
+    assert_eq!(socket.read().unwrap(), Message::text("on"));
 }

@@ -60,13 +60,14 @@ impl Connection {
             conn,
             deadline,
         } = &mut self.0;
-        let (worker, client) = (&http.worker, &*client);
-        deadline.set_idle(worker.timeouts.keep_alive);
+        deadline.set_idle(http.worker.timeouts.keep_alive);
         let came = poll_fn(|cx| {
             if let Poll::Ready(filled) = conn.poll_fill(cx) {
                 return Poll::Ready(filled.is_ok_and(|count| count > 0));
             }
-            let phase = client.phase(worker.drain.phase());
+            // An old configuration is not to be held by who only waits.
+            Exchange::go_over(http, client);
+            let phase = client.phase(http.worker.drain.phase());
             if deadline.is_shed() || phase >= Phase::Draining {
                 return Poll::Ready(false);
             }

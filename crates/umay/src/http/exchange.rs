@@ -53,11 +53,16 @@ pub(super) enum Head {
 impl Exchange {
     /// Goes over to the configuration as it is now; to be called before a request.
     pub(super) fn renew(&mut self) {
-        if let Some(http) = self.http.renewed() {
-            self.http = http;
+        Self::go_over(&mut self.http, &mut self.client);
+    }
+
+    /// The same for whoever has no request yet.
+    pub(super) fn go_over(http: &mut Rc<Http>, client: &mut Rc<Client>) {
+        if let Some(now) = http.renewed() {
+            *http = now;
         }
-        if let Some(client) = self.client.renewed() {
-            self.client = Rc::new(client);
+        if let Some(now) = client.renewed() {
+            *client = Rc::new(now);
         }
     }
 

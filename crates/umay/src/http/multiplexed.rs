@@ -127,6 +127,7 @@ fn why_broken(words: &[u8]) -> reason::Reason {
 impl Multiplexed {
     /// Ready when the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Exchange::go_over(&mut self.http, &mut self.client);
         loop {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {

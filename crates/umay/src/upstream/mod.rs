@@ -45,7 +45,11 @@ use view::{Now, View};
 
 /// One worker's part of all upstreams, in the order of the process's list.
 #[derive(Debug)]
-pub struct Upstreams(Vec<Rc<Share>>);
+pub struct Upstreams {
+    shares: Vec<Rc<Share>>,
+    /// Those of upstreams that are gone, while something goes on in them.
+    former: Rc<RefCell<Vec<Rc<Share>>>>,
+}
 
 /// One worker's part of an upstream.
 pub struct Share {
@@ -130,12 +134,10 @@ impl Upstreams {
         // The cap is the whole process's; connections spread evenly enough over workers.
         let cap = worker.limits.pool.div_ceil(workers);
         let share = |upstream: &Arc<Upstream>| Share::new(upstream, worker, cap);
-        Self(
-            upstreams
-                .iter()
-                .map(|upstream| Rc::new(share(upstream)))
-                .collect(),
-        )
+        Self {
+            shares: upstreams.iter().map(|u| Rc::new(share(u))).collect(),
+            former: Rc::default(),
+        }
     }
 
     /// What takes their place with other upstreams or settings: connections to endpoints that stay are kept.
@@ -146,30 +148,41 @@ impl Upstreams {
         workers: usize,
     ) -> Self {
         let cap = worker.limits.pool.div_ceil(workers);
-        let share = |upstream: &Arc<Upstream>| {
-            let named = |old: &&Rc<Share>| old.upstream.name == upstream.name;
-            let mut new = Share::new(upstream, worker, cap);
+        let mut gone = self.shares.clone();
+        let mut share = |upstream: &Arc<Upstream>| {
             // What was opened with other certificates is not to be used with these.
-            if let Some(old) = self.0.iter().find(named)
-                && old.upstream.model.tls == upstream.model.tls
-            {
+            let is_heir = |old: &Rc<Share>| {
+                let old = &old.upstream;
+                old.name == upstream.name && old.model.tls == upstream.model.tls
+            };
+            let mut new = Share::new(upstream, worker, cap);
+            if let Some(place) = gone.iter().position(is_heir) {
+                let old = gone.swap_remove(place);
                 new.drivers = Rc::clone(&old.drivers);
                 new.view = RefCell::new(old.view.borrow().successor(upstream.roster()));
             }
             Rc::new(new)
         };
-        Self(upstreams.iter().map(share).collect())
+        let shares = upstreams.iter().map(&mut share).collect();
+        for old in &gone {
+            old.view.borrow().retire(worker);
+        }
+        self.former.borrow_mut().extend(gone);
+        Self {
+            shares,
+            former: Rc::clone(&self.former),
+        }
     }
 
     /// An upstream by its place.
     pub fn get(&self, place: usize) -> Option<&Rc<Share>> {
-        self.0.get(place)
+        self.shares.get(place)
     }
 
     /// Closes pooled connections that are too old, were closed by their endpoints, or lead to endpoints that have
     /// left. To be called about once a second.
     pub fn sweep(&self) {
-        for share in &self.0 {
+        for share in &self.shares {
             let limits = &share.upstream.model.limits;
             let wanted =
                 limits.endpoint_connections.is_some() && share.upstream.room.queue.waited_for();
@@ -178,8 +191,13 @@ impl Upstreams {
                 let samples = std::mem::take(&mut *share.samples.borrow_mut());
                 share.upstream.bring_samples(&samples);
             }
-            while share.drivers.borrow_mut().try_join_next().is_some() {}
+            share.join();
         }
+        self.former.borrow_mut().retain(|share| {
+            share.view.borrow().retire(&share.worker);
+            share.join();
+            Rc::strong_count(share) > 1 || !share.drivers.borrow().is_empty()
+        });
     }
 }
 
@@ -200,6 +218,11 @@ impl Share {
             samples: RefCell::default(),
             drivers: Rc::default(),
         }
+    }
+
+    /// Forgets HTTP/2 connections that have ended.
+    fn join(&self) {
+        while self.drivers.borrow_mut().try_join_next().is_some() {}
     }
 
     /// True if there is another endpoint than this one for this cargo.

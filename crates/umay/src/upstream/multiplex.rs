@@ -328,13 +328,11 @@ impl Share {
                 ..Load::default()
             }),
         });
-        let driven = drive(
-            connection,
-            watch,
-            Rc::clone(worker),
-            Rc::clone(&multiplex.load),
-            berth,
-        );
+        let over = Over {
+            load: Rc::clone(&multiplex.load),
+            worker: Rc::clone(worker),
+        };
+        let driven = drive(connection, watch, over, berth);
         self.drivers.borrow_mut().spawn_local(driven);
         let open = &local.multiplexes.open;
         open.borrow_mut().push(Rc::clone(&multiplex));
@@ -374,14 +372,27 @@ fn builder(http2: &Http2, limits: &Limits) -> Builder {
     builder
 }
 
+/// Tells that a connection is over, however that came.
+struct Over {
+    load: Rc<Load>,
+    worker: Rc<Worker>,
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.load.closed.set(true);
+        self.worker.metrics.pool.closed.inc();
+    }
+}
+
 /// Keeps a connection going until it ends.
 async fn drive(
     mut connection: Connection<Watched, Bytes>,
     watch: Rc<Watch>,
-    worker: Rc<Worker>,
-    load: Rc<Load>,
+    over: Over,
     _berth: Option<Berth>,
 ) {
+    let Over { load, worker } = &over;
     let deadline = worker.timers.deadline();
     let mut pulse = Pulse::new(
         &watch,
@@ -405,6 +416,4 @@ async fn drive(
         Poll::Pending
     })
     .await;
-    load.closed.set(true);
-    worker.metrics.pool.closed.inc();
 }

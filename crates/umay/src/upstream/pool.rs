@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::room::Berth;
 use super::{Awaited, Local, Share};
 use crate::conn::{Conn, Millis, Timers};
+use crate::worker::Worker;
 
 /// One worker's idle connections to one endpoint.
 #[derive(Debug)]
@@ -20,8 +21,33 @@ struct Idle {
     conn: Conn,
     berth: Option<Berth>,
     until: Millis,
-    /// Where its life is counted.
-    worker: Rc<crate::worker::Worker>,
+    kept: Kept,
+}
+
+/// Counts an idle connection, and its end if nobody takes it.
+#[derive(Debug)]
+struct Kept {
+    worker: Rc<Worker>,
+    taken: bool,
+}
+
+impl Kept {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.metrics.pool.idle.up();
+        Self {
+            worker: Rc::clone(worker),
+            taken: false,
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.worker.metrics.pool.idle.down();
+        if !self.taken {
+            self.worker.metrics.pool.closed.inc();
+        }
+    }
 }
 
 impl Pool {
@@ -42,36 +68,25 @@ impl Pool {
 
     /// Closes the one that has waited longest. False if there is none.
     pub(super) fn forget_one(&mut self) -> bool {
-        let oldest = (!self.idle.is_empty()).then(|| self.idle.remove(0));
-        oldest.inspect(Idle::forget).is_some()
+        (!self.idle.is_empty())
+            .then(|| self.idle.remove(0))
+            .is_some()
     }
 
     pub(super) fn clear(&mut self) {
-        for idle in self.idle.drain(..) {
-            idle.forget();
-        }
+        self.idle.clear();
     }
 
     pub(super) fn sweep(&mut self, timers: &Timers) {
-        self.idle.retain_mut(|idle| {
-            let keep = !timers.is_past(idle.until) && idle.conn.is_quiet();
-            if !keep {
-                idle.forget();
-            }
-            keep
-        });
+        self.idle
+            .retain_mut(|idle| !timers.is_past(idle.until) && idle.conn.is_quiet());
     }
 }
 
 impl Idle {
-    fn into_parts(self) -> (Conn, Option<Berth>) {
-        self.worker.metrics.pool.idle.down();
+    fn into_parts(mut self) -> (Conn, Option<Berth>) {
+        self.kept.taken = true;
         (self.conn, self.berth)
-    }
-
-    fn forget(&self) {
-        self.worker.metrics.pool.idle.down();
-        self.worker.metrics.pool.closed.inc();
     }
 }
 
@@ -141,12 +156,11 @@ impl Link {
             worker.metrics.pool.closed.inc();
             return;
         }
-        worker.metrics.pool.idle.up();
         pool.idle.push(Idle {
             conn: self.conn,
             berth: self.berth,
             until: worker.timers.after(worker.timeouts.upstream_idle),
-            worker: Rc::clone(worker),
+            kept: Kept::new(worker),
         });
     }
 }

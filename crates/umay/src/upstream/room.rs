@@ -4,13 +4,14 @@
 //! [`super::queue`] until something ends.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use umay_core::model::UpstreamLimits;
 
 use super::endpoint::take;
 use super::queue::Queue;
-use super::{Local, Share};
+use super::{Endpoint, Local, Share, Upstream};
 
 /// The room that an upstream has.
 #[derive(Debug)]
@@ -92,8 +93,9 @@ impl Room {
 /// The room of one connection to an endpoint, counted only if there is a cap on them.
 #[derive(Debug)]
 pub(super) struct Berth {
-    share: Rc<Share>,
-    local: Rc<Local>,
+    // Not a worker's part of them: a pool would hold itself by what waits in it.
+    upstream: Arc<Upstream>,
+    endpoint: Arc<Endpoint>,
 }
 
 impl Berth {
@@ -110,8 +112,8 @@ impl Berth {
         }
         taken.then(|| {
             Some(Self {
-                share: Rc::clone(share),
-                local: Rc::clone(local),
+                upstream: Arc::clone(&share.upstream),
+                endpoint: Arc::clone(&local.endpoint),
             })
         })
     }
@@ -119,7 +121,7 @@ impl Berth {
 
 impl Drop for Berth {
     fn drop(&mut self) {
-        self.local.endpoint.leave_connection();
-        self.share.upstream.room.queue.call(1);
+        self.endpoint.leave_connection();
+        self.upstream.room.queue.call(1);
     }
 }

@@ -10,6 +10,7 @@ use umay_core::roster::Standing;
 
 use super::shared::Picks;
 use super::{Attempts, Cargo, Endpoint, Local, Roster, Share, Upstream};
+use crate::worker::Worker;
 
 /// A roster as a worker sees it, with its own part of each endpoint.
 pub(super) struct View {
@@ -114,6 +115,15 @@ impl View {
         match cargo {
             Cargo::Bytes => &self.more_streams,
             Cargo::Request { .. } => &self.more_requests,
+        }
+    }
+
+    /// Its upstream is gone: nothing is kept for later any more, and what is idle is closed.
+    pub(super) fn retire(&self, worker: &Worker) {
+        let originals = self.originals.values();
+        for local in self.all.iter().chain(&self.leaving).chain(originals) {
+            local.leave();
+            local.sweep(worker, false);
         }
     }
 
