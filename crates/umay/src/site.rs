@@ -72,7 +72,7 @@ impl Door {
     /// True if this site is for the same listener.
     pub fn is_at(&self, site: &Site) -> bool {
         let listener = &self.site.borrow().listener;
-        (&listener.name, listener.bind) == (&site.listener.name, site.listener.bind)
+        listener.has_socket_of(&site.listener)
     }
 
     /// What is served there now.

@@ -90,6 +90,15 @@ pub struct Listener {
     pub transparent: bool,
 }
 
+impl Listener {
+    /// True if the sockets of this other one can serve it: what they have of their own is where they are. Where the
+    /// kernel chooses that, the name says which they are.
+    pub fn has_socket_of(&self, other: &Self) -> bool {
+        let same = (self.bind, self.transparent) == (other.bind, other.transparent);
+        same && (self.bind.port() != 0 || self.name == other.name)
+    }
+}
+
 /// TLS termination on a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerTls {

@@ -77,11 +77,7 @@ impl App {
             warnings,
         } = read;
         let old = |site: &Site| {
-            let same = |have: &Arc<Site>| {
-                let (have, site) = (&have.listener, &site.listener);
-                (&have.name, have.bind, have.transparent)
-                    == (&site.name, site.bind, site.transparent)
-            };
+            let same = |have: &Arc<Site>| have.listener.has_socket_of(&site.listener);
             self.plan.sites.iter().position(same)
         };
         let mut listening = Vec::new();
@@ -156,7 +152,7 @@ impl App {
     /// Says which listeners are gone.
     fn closed(&self, listening: &[(String, SocketAddr)]) {
         for (name, address) in &self.listening {
-            if !listening.contains(&(name.clone(), *address)) {
+            if !listening.iter().any(|(_, have)| have == address) {
                 tracing::info!(listener = name, addr = %address, "closed");
             }
         }
