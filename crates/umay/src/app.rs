@@ -184,6 +184,9 @@ impl App {
         }
         self.health.set(Stage::Draining);
         supervisor::stopping();
+        // Whoever asks for a reload from now on is told at once.
+        self.reloads.close();
+        while self.reloads.try_recv().is_ok() {}
         if let Some(rules) = &self.rules {
             rules.suspend();
         }
