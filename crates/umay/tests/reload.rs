@@ -329,3 +329,156 @@ fn an_upstream_that_is_gone_takes_its_connections_along() {
     socket.send(Message::text("on")).unwrap();
     assert_eq!(socket.read().unwrap(), Message::text("on"));
 }
+
+#[test]
+fn a_listener_that_is_renamed_keeps_its_socket() {
+    let (one, at) = (Server::ok("one"), umay_test::unique_address());
+    let named = |name: &str| {
+        format!(
+            "to = \"{}\"\n[[listener]]\nname = \"{name}\"\nlisten = \"{at}\"\n",
+            one.addr()
+        )
+    };
+    let umay = umay!().config(named("a")).workers(2).start();
+    let mut conn = Conn::connect(at).unwrap();
+    assert_eq!(conn.ask(GET).unwrap().text(), "one");
+    assert!(umay.reload(named("b")));
+    assert_eq!(conn.ask(GET).unwrap().text(), "one");
+    assert_eq!(umay_get(at), "one");
+    umay.wait_log(|line| line["listener"] == "b");
+}
+
+#[test]
+fn what_tls_to_endpoints_is_made_from_is_read_again() {
+    let certs = Certs::new();
+    let shown = certs.issue(&["e.test"]);
+    let one = Server::https(certs.server(&shown), |_| umay_test::ok("one"));
+    let dir = TempDir::new();
+    let (ca, right) = (
+        dir.path().join("ca.pem"),
+        std::fs::read(certs.ca()).unwrap(),
+    );
+    std::fs::write(&ca, std::fs::read(Certs::new().ca()).unwrap()).unwrap();
+    let config = format!(
+        "listen = \"127.0.0.1:0\"\nto = \"web\"\n[upstream.web]\nto = \"https://{}\"\noutlier = \"off\"\n\
+         tls.ca = {ca:?}\ntls.sni = \"e.test\"\n",
+        one.addr()
+    );
+    let umay = umay!().config(&config).start();
+    assert_eq!(umay.get("a.test", "/").status(), 502);
+    std::fs::write(&ca, right).unwrap();
+    assert!(umay.reload(&config));
+    assert_eq!(umay.get("a.test", "/").text(), "one");
+    // A connection that was opened by the old ones is not used on.
+    std::fs::write(&ca, std::fs::read(Certs::new().ca()).unwrap()).unwrap();
+    assert!(umay.reload(&config));
+    assert_eq!(umay.get("a.test", "/").status(), 502);
+}
+
+#[test]
+fn who_waits_for_endpoints_gets_those_of_the_new_configuration() {
+    // Takes questions and answers none.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let one = Server::ok("one");
+    let config = |to: &str| {
+        format!(
+            "listen = \"127.0.0.1:0\"\nto = \"web\"\ntimeouts.connect = \"15s\"\n\
+             dns = {{ servers = [\"{}\"], timeout = \"10s\" }}\n[upstream.web]\nto = \"{to}\"\n",
+            silent.local_addr().unwrap()
+        )
+    };
+    let umay = umay!().config(config("http://nobody.test:80")).start();
+    let mut conn = umay.connect();
+    conn.send(GET).unwrap();
+    umay.wait_metric("umay_http_requests_in_flight", &[], 1.0);
+    assert!(umay.reload(config(&format!("http://{}", one.addr()))));
+    let answer = conn.read_response("GET").unwrap();
+    assert_eq!((answer.status(), answer.text()), (200, "one".to_owned()));
+}
+
+#[test]
+fn endpoints_stay_while_names_are_asked_for_anew() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let one = Server::ok("one");
+    let port = one.addr().port();
+    let config = |more: &str| {
+        format!(
+            "listen = \"127.0.0.1:0\"\nto = \"web\"\n{more}\n[upstream.web]\nto = [\"http://localhost:{port}\"]\n"
+        )
+    };
+    let umay = umay!().config(config("")).start();
+    let mut conn = umay.connect();
+    assert_eq!(conn.ask(GET).unwrap().text(), "one");
+    let to = silent.local_addr().unwrap();
+    let away = format!("dns = {{ servers = [\"{to}\"], timeout = \"200ms\" }}");
+    let with = config(&away).replace("to = [", "to = [\"http://nobody.test:80\", ");
+    assert!(umay.reload(with));
+    let status = || umay.admin_get("/status").text();
+    eventually("a name server that does not answer", || {
+        status().contains("nobody.test").then_some(())
+    });
+    for _ in 0..50 {
+        assert_eq!(conn.ask(GET).unwrap().text(), "one");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn an_endpoint_that_comes_with_a_reload_begins_slowly_and_one_that_goes_is_not_counted() {
+    let (old, new) = (Server::ok("old"), Server::ok("new"));
+    let config = |more: &str| {
+        format!(
+            "listen = \"127.0.0.1:0\"\nto = \"web\"\n[upstream.web]\nto = [\"http://{}\"{more}]\n\
+             balance = \"round_robin\"\nslow_start = \"60s\"\n",
+            old.addr()
+        )
+    };
+    let umay = umay!().config(config("")).start();
+    let mut conn = umay.connect();
+    let mut share = || {
+        let answers = (0..200).map(|_| conn.ask(GET).unwrap().text());
+        answers.filter(|text| text == "new").count()
+    };
+    assert_eq!(share(), 0);
+    assert!(umay.reload(config(&format!(", \"http://{}\"", new.addr()))));
+    umay.wait_event("endpoint has come");
+    umay.wait_metric("umay_upstream_endpoints", &[], 2.0);
+    let slow = share();
+    assert!(slow < 60, "{slow} of 200");
+    assert!(umay.reload(config("")));
+    umay.wait_event("endpoint has left");
+    umay.wait_metric("umay_upstream_endpoints", &[], 1.0);
+    assert_eq!(share(), 0);
+}
+
+#[test]
+fn who_asks_for_a_reload_while_it_drains_is_told_so() {
+    let (dir, one) = (TempDir::new(), Server::ok("one"));
+    let socket = dir.path().join("umay.sock");
+    let config = format!(
+        "{}admin.socket = {socket:?}\ntimeouts.drain = \"20s\"\n",
+        to(one.addr())
+    );
+    let mut umay = umay!().config(&config).start();
+    let mut conn = umay.connect();
+    conn.send("GET / HTTP/1.1\r\n").unwrap();
+    umay.wait_metric("umay_connections_active", &[], 1.0);
+    umay.signal(umay_test::Signal::TERM);
+    umay.wait_event("draining");
+    let asked = std::time::Instant::now();
+    let done = Command::new(env!("CARGO_BIN_EXE_umay"))
+        .args(["reload", "--socket"])
+        .arg(&socket)
+        .output()
+        .unwrap();
+    assert!(
+        !done.status.success() && asked.elapsed() < Duration::from_secs(5),
+        "{done:?}"
+    );
+    let text = String::from_utf8(done.stderr).unwrap();
+    assert!(text.contains("Umay is ending"), "{text}");
+    umay.signal(umay_test::Signal::HUP);
+    conn.send("Host: a.test\r\n\r\n").unwrap();
+    assert_eq!(conn.read_response("GET").unwrap().text(), "one");
+    assert_eq!(umay.wait_exit(), 0);
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use umay_core::balance::mix;
 use umay_core::concurrency::{Adaptive, Window};
+use umay_core::model::Hedge;
 use umay_core::quantile::Quantiles;
 
 use crate::upstream::Upstream;
@@ -28,19 +29,45 @@ impl Pace {
     /// Nothing is known yet; an adaptive cap begins low.
     pub(super) fn new(upstream: &Upstream) -> Self {
         let limits = &upstream.model.limits;
-        let adaptive = limits.adaptive.then(|| Adaptive::new(limits.requests));
-        if let Some(adaptive) = &adaptive {
-            upstream.room.set_limit(adaptive.limit());
-        }
-        let limit = adaptive.as_ref().map(Adaptive::limit).or(limits.requests);
-        let limit = limit.map_or(0, u64::from);
-        upstream.metrics.healing.limit.store(limit, Relaxed);
-        Self {
-            adaptive,
+        let pace = Self {
+            adaptive: limits.adaptive.then(|| Adaptive::new(limits.requests)),
             history: Quantiles::default(),
             windows: 0,
             until: 0,
+        };
+        pace.set_limit(upstream);
+        pace
+    }
+
+    /// Another upstream takes the place of that one: what is known goes for it, too.
+    pub(super) fn succeed(&mut self, upstream: &Upstream) {
+        let limits = &upstream.model.limits;
+        match &mut self.adaptive {
+            Some(adaptive) if limits.adaptive => adaptive.set(limits.requests),
+            adaptive => *adaptive = limits.adaptive.then(|| Adaptive::new(limits.requests)),
         }
+        self.set_limit(upstream);
+        if let Some(hedge) = &upstream.model.hedge {
+            upstream.set_hedge_after(self.late(hedge));
+        } else {
+            self.history = Quantiles::default();
+        }
+    }
+
+    fn set_limit(&self, upstream: &Upstream) {
+        if let Some(adaptive) = &self.adaptive {
+            upstream.room.set_limit(adaptive.limit());
+        }
+        let limit = self.adaptive.as_ref().map(Adaptive::limit);
+        let limit = limit.or(upstream.model.limits.requests);
+        let limit = limit.map_or(0, u64::from);
+        upstream.metrics.healing.limit.store(limit, Relaxed);
+    }
+
+    /// When a request is late.
+    fn late(&self, hedge: &Hedge) -> Option<Duration> {
+        let late = self.history.quantile(hedge.quantile / 100.0);
+        late.map(|late| late.max(hedge.min_delay))
     }
 
     /// Takes what has been seen, if a window is over, and sets what follows from it.
@@ -74,8 +101,7 @@ impl Pace {
             if self.windows.is_multiple_of(HALF_LIFE) {
                 self.history.decay();
             }
-            let late = self.history.quantile(hedge.quantile / 100.0);
-            upstream.set_hedge_after(late.map(|late| late.max(hedge.min_delay)));
+            upstream.set_hedge_after(self.late(hedge));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -41,6 +41,13 @@ pub(super) struct Ward {
     /// That it goes on.
     _discovery: AbortOnDrop,
     resolver: Arc<Resolver>,
+    /// Why endpoints were ill for probes that are others now.
+    was_ill: HashMap<u64, String>,
+    /// Upstreams that this one has taken the place of before their endpoints were known, and in which somebody may
+    /// wait for them.
+    former: Vec<Weak<Upstream>>,
+    /// Discovery has begun anew and is not done: some endpoints are known from before.
+    inherited: bool,
     /// True until the first endpoints are known: those that come later begin slowly.
     first: bool,
     told: mpsc::UnboundedReceiver<(u64, Health)>,
@@ -97,6 +104,9 @@ impl Ward {
             drained: BTreeSet::new(),
             commands,
             probes: HashMap::new(),
+            was_ill: HashMap::new(),
+            former: Vec::new(),
+            inherited: false,
             first: !upstream.roster().known,
             found,
             _discovery: discovery,
@@ -122,7 +132,7 @@ impl Ward {
                     Some(Command::Drain(drain)) => self.drain(drain),
                     Some(Command::Succeed(upstream, resolver)) => self.succeed(upstream, resolver),
                     // The upstream is gone.
-                    None => return,
+                    None => return self.part(self.members.iter()),
                 },
                 Some((id, health)) = self.told.recv() => self.probed(id, health),
                 Ok(()) = self.found.changed() => self.find(),
@@ -141,21 +151,37 @@ impl Ward {
             return;
         }
         let (old, new) = (&self.upstream.model, &upstream.model);
-        let same_probes = old.probe == new.probe && old.tls == new.tls;
+        let same_probes = old.probe == new.probe && self.upstream.has_tls_of(&upstream);
         let same_source = old.endpoints == new.endpoints && old.discovery == new.discovery;
         let changes = self.outliers.set(new.outlier.clone());
-        self.upstream = upstream;
+        let old = std::mem::replace(&mut self.upstream, upstream);
+        if !old.roster().known {
+            self.former.push(Arc::downgrade(&old));
+        }
         self.tell(changes);
         if !same_probes {
-            self.probes.clear();
+            // What the old ones have said goes until the new ones have asked.
+            let ill = self.probes.drain();
+            self.was_ill = ill
+                .filter_map(|(id, watched)| Some((id, watched.ill?)))
+                .collect();
         }
         self.resolver = resolver;
         if !(same_source && same_resolver) {
-            self.members.clone_from(&self.upstream.roster().members);
+            let members = self.upstream.roster().members.clone();
+            let old = std::mem::replace(&mut self.members, members);
+            let has_left = |old: &&Member| {
+                let same = |have: &Member| Arc::ptr_eq(&have.endpoint, &old.endpoint);
+                !self.members.iter().any(same)
+            };
+            self.part(old.iter().filter(has_left));
             (self.found, self._discovery) = discovery(&self.upstream, &self.resolver);
+            self.inherited = true;
+            self.welcome();
         }
-        self.pace = Pace::new(&self.upstream);
+        self.pace.succeed(&self.upstream);
         self.know();
+        self.was_ill.clear();
         self.changed = true;
     }
 
@@ -172,7 +198,6 @@ impl Ward {
     /// Discovery has found other endpoints, or that it cannot.
     fn find(&mut self) {
         let state = self.found.borrow_and_update().clone();
-        let now = self.upstream.now();
         let mut old = std::mem::take(&mut self.members);
         for found in state.found.iter() {
             let is = |member: &Member| {
@@ -187,24 +212,44 @@ impl Ward {
             };
             self.members.push(member);
         }
-        let (upstream, all) = (&*self.upstream.name, self.members.len());
-        for member in &old {
+        if self.inherited {
+            // Discovery has begun anew: what it has not asked, or not been answered yet, is as it was.
+            self.inherited = !state.settled || state.error.is_some();
+            let unknown =
+                |member: &Member| !state.found.iter().any(|f| member.terms.is(&f.endpoint));
+            let inherited = self.inherited;
+            let stays = |member: &mut Member| inherited && unknown(member);
+            self.members.extend(old.extract_if(.., stays));
+        }
+        self.part(old.iter());
+        self.welcome();
+        self.first &= !state.settled;
+        self.know();
+        self.changed = true;
+    }
+
+    /// These have left.
+    fn part<'a>(&self, members: impl Iterator<Item = &'a Member>) {
+        let upstream = &*self.upstream.name;
+        for member in members {
             member.endpoint.metrics.leave();
             let endpoint = &*member.endpoint.label;
             tracing::info!(upstream, endpoint, "endpoint has left");
         }
+    }
+
+    /// Those that are new begin.
+    fn welcome(&self) {
+        let (upstream, all) = (&*self.upstream.name, self.members.len());
         for member in self.members.iter().filter(|m| m.endpoint.is_new()) {
             let endpoint = &*member.endpoint.label;
             tracing::info!(upstream, endpoint, all, "endpoint has come");
             if self.first {
                 member.endpoint.grow_at_once();
             } else {
-                member.endpoint.begin(now);
+                member.endpoint.begin(self.upstream.now());
             }
         }
-        self.first &= !state.settled;
-        self.know();
-        self.changed = true;
     }
 
     /// Who there is has changed.
@@ -233,7 +278,7 @@ impl Ward {
                 );
                 Watched {
                     _task: AbortOnDrop(tokio::spawn(watch).abort_handle()),
-                    ill: None,
+                    ill: self.was_ill.get(&endpoint.id).cloned(),
                 }
             });
         }
@@ -352,8 +397,15 @@ impl Ward {
         if changed {
             let state = self.found.borrow();
             let problem = state.error.clone().unwrap_or_default();
-            let members = self.members.clone();
-            self.upstream.publish(members, state.settled, problem);
+            let (members, known) = (&self.members, state.settled);
+            self.former.retain(|former| {
+                let former = former.upgrade();
+                former.is_some_and(|former| {
+                    former.publish(members.clone(), known, problem.clone());
+                    !known
+                })
+            });
+            self.upstream.publish(members.clone(), known, problem);
         }
     }
 

@@ -1,6 +1,7 @@
 //! TLS towards endpoints.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 use rustls::client::WebPkiServerVerifier;
@@ -23,6 +24,8 @@ pub struct ClientTls {
     configs: [Arc<ClientConfig>; 4],
     sni: Option<ServerName<'static>>,
     warnings: Vec<TlsProblem>,
+    /// A hash of the files that it is made from.
+    files: u64,
 }
 
 // No key is to be printed.
@@ -66,6 +69,8 @@ impl ClientTls {
     /// process. Fails with all that is wrong.
     pub fn load(tls: &UpstreamTls) -> Result<Self, Vec<TlsProblem>> {
         let mut problems = Vec::new();
+        // Before they are read: what changes in between is seen the next time.
+        let files = hash_of_files(tls);
         let sni = tls.sni.as_deref().and_then(|name| {
             let parsed = server_name(name);
             parsed.map_err(|problem| problems.push(problem)).ok()
@@ -90,7 +95,18 @@ impl ClientTls {
             configs,
             sni,
             warnings: warning.into_iter().collect(),
+            files,
         })
+    }
+
+    /// True if the files that it was made from are as they were.
+    pub fn is_fresh(&self, tls: &UpstreamTls) -> bool {
+        self.files == hash_of_files(tls)
+    }
+
+    /// True if both were made from the same files.
+    pub fn has_files_of(&self, other: &Self) -> bool {
+        self.files == other.files
     }
 
     /// The settings to handshake with.
@@ -117,6 +133,16 @@ impl ClientTls {
     pub fn warnings(&self) -> &[TlsProblem] {
         &self.warnings
     }
+}
+
+/// A hash of what is in an upstream's files, to tell that they have changed; one that cannot be read counts as empty.
+fn hash_of_files(tls: &UpstreamTls) -> u64 {
+    let pair = tls.client.iter().flat_map(|pair| [&pair.cert, &pair.key]);
+    let mut hasher = DefaultHasher::new();
+    for file in tls.ca.iter().chain(&tls.crl).chain(pair) {
+        std::fs::read(file).unwrap_or_default().hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 fn server_name(name: &str) -> Result<ServerName<'static>, TlsProblem> {

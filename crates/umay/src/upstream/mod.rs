@@ -152,8 +152,7 @@ impl Upstreams {
         let mut share = |upstream: &Arc<Upstream>| {
             // What was opened with other certificates is not to be used with these.
             let is_heir = |old: &Rc<Share>| {
-                let old = &old.upstream;
-                old.name == upstream.name && old.model.tls == upstream.model.tls
+                old.upstream.name == upstream.name && old.upstream.has_tls_of(upstream)
             };
             let mut new = Share::new(upstream, worker, cap);
             if let Some(place) = gone.iter().position(is_heir) {

@@ -105,7 +105,9 @@ impl Upstream {
             .probe
             .as_ref()
             .is_some_and(|probe| probe.kind == ProbeKind::Tls);
-        let same = |old: &&Arc<Self>| old.model == *model && old.zone.as_deref() == zone;
+        let is_fresh = |old: &Self| old.tls.as_ref().is_none_or(|tls| tls.is_fresh(&model.tls));
+        let same =
+            |old: &&Arc<Self>| old.model == *model && old.zone.as_deref() == zone && is_fresh(old);
         if let Some(old) = old.filter(same) {
             return Ok(Arc::clone(old));
         }
@@ -116,7 +118,9 @@ impl Upstream {
         let state = discover::State::unasked(model);
         let members = state.found.iter().map(|found| {
             let member = Member::new(found, &metrics);
-            member.endpoint.grow_at_once();
+            if old.is_none() {
+                member.endpoint.grow_at_once();
+            }
             member
         });
         let (members, known) = match old {
@@ -202,6 +206,16 @@ impl Upstream {
     /// Milliseconds since [`conn::START`]: the clock of all that is told of its endpoints.
     pub fn now(&self) -> u64 {
         conn::now()
+    }
+
+    /// True if TLS is spoken as by this other one.
+    pub(crate) fn has_tls_of(&self, other: &Self) -> bool {
+        let same_files = match (&self.tls, &other.tls) {
+            (Some(ours), Some(theirs)) => ours.has_files_of(theirs),
+            // Where nothing is over TLS, it makes no difference.
+            _ => true,
+        };
+        same_files && self.model.tls == other.model.tls
     }
 
     /// How TLS is spoken to endpoints that want it.
