@@ -50,8 +50,9 @@ impl Place {
         let shown = certs.client("umay", "umay.internal");
         copy(&shown.cert, "umay.pem");
         copy(&shown.key, "umay.key");
-        for (name, host) in [("shop", "shop.example.com"), ("apps", "*.apps.example.com")] {
-            let pair = certs.issue(&[host]);
+        let shop = ["shop.example.com", "www.shop.example.com"];
+        for (name, hosts) in [("shop", &shop[..]), ("apps", &["*.apps.example.com"])] {
+            let pair = certs.issue(hosts);
             copy(&pair.cert, &format!("certs/{name}.crt"));
             copy(&pair.key, &format!("certs/{name}.key"));
         }
@@ -73,10 +74,15 @@ impl Place {
 
 #[track_caller]
 fn load(name: &str, text: &str) -> Model {
-    let sources = Sources {
+    let mut sources = Sources {
         file: Some((PathBuf::from(name), text.to_owned())),
         ..Sources::default()
     };
+    // What they refer to is not there.
+    sources.complete(
+        |entry| Err(format!("{entry:?}")),
+        |_| Ok("value".to_owned()),
+    );
     match config::load(&sources) {
         Ok(loaded) => {
             let warnings = config::render(&loaded.warnings, &sources, false);

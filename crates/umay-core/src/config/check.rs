@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::listeners::clash;
 use super::problem::{Place, Problem, Severity};
 use super::section::Reader;
 use crate::model::{Action, Filter, Listener, Match, Model, Name, Protocol, Route, Scheme};
@@ -225,7 +226,7 @@ fn check_listener(reader: &mut Reader, model: &Model, listener: &Listener) {
         let message = format!("listener `{name}` has no route");
         reader.error_at(&place, message, "add a route for it");
     }
-    if model.admin == Some(listener.bind) && listener.bind.port() != 0 {
+    if model.admin.is_some_and(|admin| clash(admin, listener.bind)) {
         let message = format!("listener `{name}` is where the admin listener is");
         let hint = "give admin.bind another address, or \"off\"";
         reader.error_at(&place, message, hint);

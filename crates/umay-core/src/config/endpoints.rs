@@ -52,6 +52,24 @@ pub fn endpoint_with(
     Ok(endpoint)
 }
 
+/// An endpoint as `to` takes it, without what a table tells of it.
+pub fn written(endpoint: &Endpoint) -> String {
+    let scheme = match endpoint.scheme {
+        Scheme::Detected => "",
+        Scheme::Http => "http://",
+        Scheme::Https => "https://",
+        Scheme::H2c => "h2c://",
+        Scheme::H2 => "h2://",
+        Scheme::Tcp => "tcp://",
+        Scheme::Tls => "tls://",
+    };
+    let (host, port) = (&endpoint.host, endpoint.port);
+    match host.contains(':') {
+        true => format!("{scheme}[{host}]:{port}"),
+        false => format!("{scheme}{host}:{port}"),
+    }
+}
+
 /// What stands behind `to`, if it is no upstream's name.
 #[derive(Debug)]
 pub(super) enum To {

@@ -1,9 +1,9 @@
 //! Filters: what a route changes about requests and answers.
 
 use super::problem::Place;
-use super::scalar;
 use super::section::{Reader, Section};
 use super::tree::{Node, Value};
+use super::{scalar, secret};
 use crate::model::{Filter, HeaderEdit, Match, PathPattern, Template};
 
 /// Fields that Umay answers for itself, and what to use instead.
@@ -134,10 +134,14 @@ fn edit(reader: &mut Reader, mut section: Section<'_>) -> HeaderEdit {
                 let hint = "the case of a header's name makes no difference";
                 reader.error_at(place, format!("`{name}` is here twice"), hint);
             }
-            let Some(text) = reader.text(node) else {
-                continue;
+            let path = section.path_of(&format!("{key}.NAME"));
+            let template = match secret::value(reader, node, &path) {
+                // A secret may have braces, which mean nothing in it.
+                Some((text, true)) => Some(Template::text(&text)),
+                Some((text, false)) => reader.ok(node, Template::parse(&text)),
+                None => None,
             };
-            if let Some(template) = reader.ok(node, Template::parse(text)) {
+            if let Some(template) = template {
                 list.push((name.clone(), template));
             }
         }

@@ -1,6 +1,7 @@
 //! Listeners: `listen` with `cert` and `key` at the top, and `[[listener]]`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use super::scalar;
 use super::section::{Reader, Section};
@@ -71,18 +72,34 @@ fn add(
     listener: Listener,
 ) {
     let name = &listener.name;
-    let twice = |other: &&Listener| other.bind == listener.bind && other.bind.port() != 0;
+    let twice = |other: &&Listener| clash(other.bind, listener.bind);
     if let Some(first) = reader.places.listeners.get(name) {
         let message = format!("a second listener is named `{name}`; the first is at {first}");
         reader.error(node, message, "give one of them another name");
     } else if let Some(other) = listeners.values().find(twice) {
-        let message = format!("listener `{}` is on {} already", other.name, other.bind);
-        reader.error(node, message, "");
+        let message = match other.bind == listener.bind {
+            true => format!("listener `{}` is on {} already", other.name, other.bind),
+            false => format!(
+                "{} and {} of listener `{}` are one port: connections to one of them could go to either",
+                listener.bind, other.bind, other.name
+            ),
+        };
+        reader.error(node, message, "give one of them another port");
     } else {
         let place = node.place.clone();
         reader.places.listeners.insert(name.clone(), place);
         listeners.insert(name.clone(), listener);
     }
+}
+
+/// True if two listeners would have the same port of the same address: one for all addresses takes
+/// those of each. IPv6 has ports of its own.
+pub(super) fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let takes = |all: SocketAddr, one: SocketAddr| {
+        all.ip().is_unspecified() && all.is_ipv6() == one.is_ipv6()
+    };
+    let same = one.ip() == other.ip() || takes(one, other) || takes(other, one);
+    same && one.port() == other.port() && one.port() != 0
 }
 
 fn listener(reader: &mut Reader, section: &mut Section<'_>) -> Option<Listener> {

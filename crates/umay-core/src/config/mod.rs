@@ -6,18 +6,24 @@
 
 mod check;
 mod discover;
+mod effective;
 mod endpoints;
 mod filters;
 mod healing;
+mod include;
 mod keys;
 mod listeners;
+mod named;
 mod picking;
 mod probe;
 mod problem;
 mod routes;
 mod scalar;
+mod schema;
+mod secret;
 mod section;
 mod settings;
+mod show;
 mod tls;
 mod tree;
 mod upstreams;
@@ -25,14 +31,18 @@ mod upstreams;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-pub use endpoints::{endpoint, endpoint_with};
+pub use endpoints::{endpoint, endpoint_with, written};
+pub use include::{Included, LARGEST_DOCUMENT, LARGEST_VALUE, MOST_DOCUMENTS, Reference, Values};
 pub use keys::{KEYS, Key, reference_markdown};
+pub use named::{Purpose, files};
 pub use problem::{Place, Problem, Severity, render, to_json};
+pub use schema::schema;
+pub use show::Shown;
 
-use crate::model::{AccessLog, Log, Model};
+use crate::model::{AccessLog, Log, Model, Name};
 use section::{Reader, Section};
 
 /// Where a configuration comes from. Later ones win: file, environment, flags.
@@ -40,6 +50,10 @@ use section::{Reader, Section};
 pub struct Sources {
     /// The file's path, as people name it, and its text (TOML).
     pub file: Option<(PathBuf, String)>,
+    /// What `include` led to, see [`Sources::complete`].
+    pub included: Vec<Included>,
+    /// Values that the document only refers to, see [`Sources::complete`].
+    pub values: Values,
     /// Environment variables; those that do not begin with `UMAY_` are ignored, and so is
     /// `UMAY_CONFIG`, which names the file.
     pub env: Vec<(String, String)>,
@@ -57,24 +71,26 @@ pub struct Loaded {
     /// Where each file that the model names was named, so that what is wrong inside it can be told
     /// with the place.
     pub files: HashMap<PathBuf, Place>,
+    /// Where each route stands, by its name.
+    pub routes: BTreeMap<Name, Place>,
 }
 
 /// Reads a configuration. Fails with all that is wrong, warnings included, in the order of the
 /// document.
 pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
     let (root, mut problems) = tree::build(sources);
-    let base = sources.file.as_ref().and_then(|(path, _)| path.parent());
-    let mut reader = Reader::new(base);
+    let mut reader = Reader::new(sources);
     let model = document(&mut reader, &root);
-    let files = reader.files;
+    let (files, routes) = (reader.files, reader.places.routes);
     problems.extend(beside(&problems, reader.problems));
-    problems.sort_by_key(Problem::order);
+    problems.sort_by_cached_key(|problem| problem.order(sources));
     let has_errors = problems.iter().any(|p| p.severity == Severity::Error);
     match model {
         Some(model) if !has_errors => Ok(Loaded {
             model,
             warnings: problems,
             files,
+            routes,
         }),
         _ => Err(problems),
     }
@@ -83,12 +99,12 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
 /// What is worth telling beside errors of syntax: not what only follows from them.
 fn beside(syntax: &[Problem], problems: Vec<Problem>) -> Vec<Problem> {
     let line_of = |problem: &Problem| match &problem.place {
-        Place::File { line, .. } => Some(*line),
+        Place::File { path, line, .. } => Some((path.clone(), *line)),
         _ => None,
     };
     let broken: Vec<_> = syntax.iter().filter_map(line_of).collect();
     let follows = |problem: &Problem| match problem.place {
-        Place::File { line, .. } => broken.contains(&line),
+        Place::File { .. } => line_of(problem).is_some_and(|line| broken.contains(&line)),
         Place::Document => !broken.is_empty(),
         _ => false,
     };
@@ -99,6 +115,9 @@ fn beside(syntax: &[Problem], problems: Vec<Problem>) -> Vec<Problem> {
 
 fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
     let mut top = Section::root(root)?;
+    if let Some(node) = top.take("include") {
+        include::check(reader, node);
+    }
     let workers = top.take("workers").and_then(|node| {
         let count = reader.number(node, 1, 1024)?;
         usize::try_from(count).ok()

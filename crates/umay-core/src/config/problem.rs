@@ -20,7 +20,7 @@ pub enum Severity {
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In the file.
+    /// In a document.
     File {
         /// The file, as people name it.
         path: String,
@@ -67,12 +67,15 @@ pub struct Problem {
 
 impl Problem {
     /// Problems are told in the order of the document; those of the document as a whole come last.
-    pub(super) fn order(&self) -> (u8, usize) {
+    pub(super) fn order(&self, sources: &Sources) -> (u8, usize, usize) {
         match &self.place {
-            Place::File { span, .. } => (0, span.start),
-            Place::Env(_) => (1, 0),
-            Place::Flag(_) => (2, 0),
-            Place::Document => (3, 0),
+            Place::File { path, span, .. } => {
+                let document = sources.document(path).map(|(at, ..)| at);
+                (0, document.unwrap_or_default(), span.start)
+            }
+            Place::Env(_) => (1, 0, 0),
+            Place::Flag(_) => (2, 0, 0),
+            Place::Document => (3, 0, 0),
         }
     }
 }
@@ -100,7 +103,10 @@ pub fn render(problems: &[Problem], sources: &Sources, colour: bool) -> String {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let text = sources.file.as_ref().map(|(_, text)| text.as_str());
+        let text = match &problem.place {
+            Place::File { path, .. } => sources.document(path).map(|(.., text)| text),
+            _ => None,
+        };
         let mut report = match (&problem.place, text) {
             (Place::File { path, span, .. }, Some(text)) => {
                 let mark = AnnotationKind::Primary.span(span.clone());

@@ -9,7 +9,7 @@ use super::problem::Place;
 use super::section::{Reader, Section};
 use super::tree::{Node, Value, nearest};
 use super::upstreams::{Upstreams, not_for_original};
-use super::{filters, scalar};
+use super::{filters, scalar, secret};
 use crate::model::{
     Action, Balance, ClientCertMatch, HeaderMatch, HostPattern, Listener, Match, PathPattern,
     Protocol, Redirect, Respond, Route, Upstream,
@@ -296,6 +296,10 @@ fn header_matches(reader: &mut Reader, section: &mut Section<'_>) -> Vec<HeaderM
             Value::Bool(true) => None,
             Value::Untyped(text) if text == "true" => None,
             Value::Text(text) | Value::Untyped(text) => Some(text.clone()),
+            Value::Table(_) => match secret::value(reader, node, "route.headers.NAME") {
+                Some((text, _)) => Some(text),
+                None => continue,
+            },
             _ => {
                 let hint = "true asks only that the header is there";
                 reader.error(node, "expected text or true", hint);

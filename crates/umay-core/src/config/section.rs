@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::include::Around;
 use super::problem::{Place, Problem, Severity};
 use super::tree::{Node, Table, Value, nearest};
-use super::{keys, scalar};
+use super::{Sources, keys, scalar};
 
 /// Gathers what is wrong, and the files that are named.
 #[derive(Debug)]
@@ -15,8 +16,8 @@ pub(super) struct Reader {
     pub(super) problems: Vec<Problem>,
     pub(super) files: HashMap<PathBuf, Place>,
     pub(super) places: Places,
-    /// The directory of the configuration file, which its paths are relative to.
-    base: PathBuf,
+    /// What is read, for what stands in other places than the document.
+    pub(super) around: Around,
     #[cfg(test)]
     pub(super) asked: std::collections::BTreeSet<String>,
 }
@@ -36,12 +37,12 @@ pub(super) struct Places {
 }
 
 impl Reader {
-    pub(super) fn new(base: Option<&Path>) -> Self {
+    pub(super) fn new(sources: &Sources) -> Self {
         Self {
             problems: Vec::new(),
             files: HashMap::new(),
             places: Places::default(),
-            base: base.map(Path::to_owned).unwrap_or_default(),
+            around: Around::of(sources),
             #[cfg(test)]
             asked: std::collections::BTreeSet::new(),
         }
@@ -226,17 +227,14 @@ impl Reader {
         }
     }
 
-    /// A file or directory. In a file, it is relative to that file's directory.
+    /// A file or directory. In a document, it is relative to that document's directory.
     pub(super) fn path(&mut self, node: &Node) -> Option<PathBuf> {
         let text = self.text(node)?;
         if text.is_empty() {
             self.error(node, "this names no file", "");
             return None;
         }
-        let path = match &node.place {
-            Place::File { .. } => self.base.join(text),
-            _ => PathBuf::from(text),
-        };
+        let path = self.around.path_at(node)?;
         self.files
             .entry(path.clone())
             .or_insert_with(|| node.place.clone());

@@ -12,6 +12,7 @@ mod discover;
 mod effects;
 mod endpoints;
 mod healing;
+mod include;
 mod keys;
 mod listeners;
 mod picking;
@@ -19,6 +20,7 @@ mod random;
 mod routes;
 mod scalars;
 mod scalars_upstream;
+mod show;
 mod sources;
 mod upstreams;
 mod whole;
@@ -64,7 +66,12 @@ fn told(problem: &Problem) -> String {
 }
 
 fn problems(text: &str) -> Vec<Problem> {
-    match load(&file(text)) {
+    let mut sources = file(text);
+    sources.complete(
+        |entry| Ok(vec![(entry.with_extension("toml"), String::new())]),
+        |_| Ok("value".to_owned()),
+    );
+    match load(&sources) {
         Ok(loaded) => loaded.warnings,
         Err(problems) => problems,
     }
@@ -253,6 +260,8 @@ fn programs_see_the_same_as_json() {
             "to = \"h:1\"\nworkerz = 1\n".to_owned(),
         )),
         env: vec![("UMAY_WORKERS".to_owned(), "many".to_owned())],
+        included: Vec::new(),
+        values: Values::default(),
         flags: vec![("listen".to_owned(), "1".to_owned(), "--listen".to_owned())],
     };
     let problems = load(&sources).unwrap_err();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Place, Problem, Severity};
-use super::{Sources, section};
+use super::{Sources, include, section};
 
 /// A value and where it was written.
 #[derive(Clone, Debug)]
@@ -35,23 +35,16 @@ pub(super) type Table = Vec<(String, Place, Node)>;
 /// Builds the tree from all sources, with what is wrong about their syntax.
 pub(super) fn build(sources: &Sources) -> (Node, Vec<Problem>) {
     let mut problems = Vec::new();
+    let main = sources.file.as_ref().map(|(path, text)| {
+        let file = File::new(path.display().to_string(), text);
+        file.read(&mut problems)
+    });
+    let mut table = main.unwrap_or_default();
+    include::merge(&mut table, sources, &mut problems);
     let mut root = Node {
-        value: Value::Table(Vec::new()),
+        value: Value::Table(table),
         place: Place::Document,
     };
-    if let Some((path, text)) = &sources.file {
-        let file = File::new(path.display().to_string(), text);
-        let (table, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
-            problems.push(Problem {
-                severity: Severity::Error,
-                place: file.place(error.span().unwrap_or(0..0)),
-                message: format!("this is not TOML: {}", error.message()),
-                hint: String::new(),
-            });
-        }
-        root.value = Value::Table(file.table(table.get_ref()));
-    }
     for (path, name, value) in environment(sources) {
         let path: Vec<_> = path.iter().map(String::as_str).collect();
         let place = Place::Env(name.clone());
@@ -200,17 +193,29 @@ fn folded(name: &str) -> String {
 }
 
 /// A file and where its lines begin.
-struct File<'a> {
+pub(super) struct File<'a> {
     path: String,
     text: &'a str,
     lines: Vec<usize>,
 }
 
 impl<'a> File<'a> {
-    fn new(path: String, text: &'a str) -> Self {
+    pub(super) fn new(path: String, text: &'a str) -> Self {
         let newlines = text.match_indices('\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(newlines).collect();
         Self { path, text, lines }
+    }
+
+    /// What it says, as far as that is TOML, and what is not.
+    pub(super) fn read(&self, problems: &mut Vec<Problem>) -> Table {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        problems.extend(errors.iter().map(|error| Problem {
+            severity: Severity::Error,
+            place: self.place(error.span().unwrap_or(0..0)),
+            message: format!("this is not TOML: {}", error.message()),
+            hint: String::new(),
+        }));
+        self.table(table.get_ref())
     }
 
     fn place(&self, span: Range<usize>) -> Place {

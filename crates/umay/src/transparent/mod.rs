@@ -134,8 +134,7 @@ mod tests {
         for (ways, trusted) in [(OUT, 2), (IN, 0)] {
             let sources = umay_core::config::Sources {
                 file: Some(("transparent.toml".into(), document(&listen, ways))),
-                env: Vec::new(),
-                flags: Vec::new(),
+                ..umay_core::config::Sources::default()
             };
             let loaded = umay_core::config::load(&sources).unwrap();
             assert_eq!(loaded.warnings, []);

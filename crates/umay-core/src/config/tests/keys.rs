@@ -13,7 +13,7 @@ use crate::model::{
 };
 
 /// A document in which one key is set, with what it needs beside it.
-fn document_with(path: &str, value: &str) -> String {
+pub(super) fn document_with(path: &str, value: &str) -> String {
     let key = path.rsplit('.').next().unwrap();
     let line = format!("{key} = {value}\n");
     let route = |before: &str| format!("{LISTEN}[[route]]\n{before}");
@@ -144,7 +144,7 @@ fn document_with_upstream(path: &str, key: &str, line: &str) -> String {
 }
 
 /// False for the one key whose example needs a kind of balance that is not there yet.
-fn can_be(key: &Key) -> bool {
+pub(super) fn can_be(key: &Key) -> bool {
     key.path != "upstream.NAME.hash_by" || Balance::named("consistent_hash").is_some()
 }
 
@@ -187,7 +187,7 @@ fn asked() -> BTreeSet<String> {
     for key in KEYS {
         let sources = file(&document_with(key.path, key.example));
         let (root, _) = tree::build(&sources);
-        let mut reader = Reader::new(None);
+        let mut reader = Reader::new(&sources);
         document(&mut reader, &root).unwrap();
         asked.extend(reader.asked);
     }

@@ -99,7 +99,7 @@ fn mistakes_in_listeners() {
         ),
         (
             "listen = [\":1\", \"0.0.0.0:1\"]\n",
-            &["2:17 listener `:1` is on 0.0.0.0:1 already"],
+            &["2:17 listener `:1` is on 0.0.0.0:1 already (give one of them another port)"],
         ),
         (
             "[[listener]]\nname = \"\"\nlisten = \"127.0.0.1:1\"\n",
@@ -355,5 +355,34 @@ fn a_whole_request_has_a_deadline_only_if_asked_for() {
     check(
         &format!("{BASE}timeouts.total = \"0s\"\n"),
         &["3:18 `timeouts.total` cannot be zero"],
+    );
+}
+
+#[test]
+fn all_addresses_have_the_port_of_each() {
+    let listen = |a: &str, b: &str| {
+        format!("listen = [\"{a}\", \"{b}\"]\nto = \"a:1\"\nadmin.bind = \"off\"\n")
+    };
+    for (a, b) in [("0.0.0.0:1", "127.0.0.1:1"), ("[::1]:1", "[::]:1")] {
+        let told = problems(&listen(a, b));
+        assert_eq!(told.len(), 1);
+        let expected = format!("{b} and {a} of listener `{a}` are one port");
+        assert!(told[0].message.starts_with(&expected), "{}", told[0]);
+    }
+    for (a, b) in [
+        ("0.0.0.0:1", "[::]:1"),
+        ("0.0.0.0:1", "[::1]:1"),
+        ("0.0.0.0:1", "127.0.0.1:2"),
+        ("0.0.0.0:0", "127.0.0.1:0"),
+        ("127.0.0.2:1", "127.0.0.1:1"),
+    ] {
+        check(&listen(a, b), &[]);
+    }
+    let admin = "listen = \"0.0.0.0:1\"\nto = \"a:1\"\nadmin.bind = \"127.0.0.1:1\"\n";
+    check(
+        admin,
+        &[
+            "1:10 listener `0.0.0.0:1` is where the admin listener is (give admin.bind another address, or \"off\")",
+        ],
     );
 }

@@ -1,0 +1,90 @@
+//! The command line. Each command has a file.
+
+mod certificates;
+mod check;
+mod config;
+mod demo;
+mod endpoint;
+mod reach;
+mod run;
+mod socket;
+mod sources;
+mod transparent;
+
+use std::env;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Any protocol on one port.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about = "A proxy that puts any protocol on one port: HTTPS, HTTP, WebSocket, MQTT, TCP",
+    arg_required_else_help = true,
+    after_help = ENVIRONMENT
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Proxy, as a file, the environment (UMAY_…) and flags say
+    #[command(after_help = ENVIRONMENT)]
+    Run(run::Arguments),
+    /// Try Umay: a self-signed certificate, endpoints of its own, one port on loopback
+    Demo(demo::Arguments),
+    /// Proxy this machine's traffic to wherever it is headed, without a configuration
+    #[command(after_help = transparent::HELP)]
+    Transparent(transparent::Arguments),
+    /// Say everything that is wrong with a configuration
+    #[command(after_help = ENVIRONMENT)]
+    Check(check::Arguments),
+    /// Show the effective configuration, or the schema of all there can be
+    #[command(subcommand, after_help = ENVIRONMENT)]
+    Config(config::Config),
+    /// Let a Umay that runs read its configuration again; the same as SIGHUP, and tells what came of it
+    #[command(after_help = socket::HELP)]
+    Reload(socket::Socket),
+    /// Take an endpoint out of use, or into use again, in a Umay that runs
+    #[command(subcommand, after_help = socket::HELP)]
+    Endpoint(endpoint::Endpoint),
+}
+
+/// What no flag's help can say.
+const ENVIRONMENT: &str = "\
+Every key of the file has a name in the environment: timeouts.connect is UMAY_TIMEOUTS__CONNECT.
+Flags come before the environment, the environment before the file. All keys: docs/config.md.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// With the line and a mark
+    Text,
+    /// As a list of objects
+    Json,
+}
+
+/// Does what the command line says.
+pub fn main() -> anyhow::Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Run(args) => run::main(args),
+        Command::Demo(args) => demo::main(&args),
+        Command::Transparent(args) => transparent::main(&args),
+        Command::Check(args) => check::main(args),
+        Command::Config(command) => config::main(command),
+        Command::Reload(socket) => socket::reload(&socket),
+        Command::Endpoint(command) => endpoint::main(&command),
+    }
+}
+
+fn colour() -> bool {
+    io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none()
+}
+
+fn eprint(text: &str) {
+    // Who closed our standard error does not want to know.
+    let _ = io::stderr().write_all(text.as_bytes());
+}

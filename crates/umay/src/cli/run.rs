@@ -1,0 +1,53 @@
+//! `umay run`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use umay_core::config::{self, Problem};
+
+use super::sources::{Flags, plan, planned_by, read};
+use super::{colour, eprint};
+use crate::app::{App, Plan, Read};
+use crate::telemetry::events;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Configuration file (TOML); also UMAY_CONFIG
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Serves until it is told to end.
+pub(super) fn main(args: Arguments) -> anyhow::Result<ExitCode> {
+    let sources = read(args.config.clone(), &args.flags)?;
+    let (loaded, plan) = match plan(&sources) {
+        Ok(planned) => planned,
+        Err(problems) => {
+            eprint(&config::render(&problems, &sources, colour()));
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    events::start(&loaded.model.log.level)?;
+    for problem in &loaded.warnings {
+        tracing::warn!("{problem}");
+    }
+    let app = App::start(&loaded.model, plan)?;
+    app.run_from(Some(Box::new(move |old| read_again(&args, old))))
+}
+
+/// Reads the configuration again, from all its sources, to take the place of what is served.
+fn read_again(args: &Arguments, old: &Plan) -> Result<Read, String> {
+    let sources = read(args.config.clone(), &args.flags);
+    let sources = sources.map_err(|error| format!("{error:#}"))?;
+    let told = |problems: &[Problem]| config::render(problems, &sources, false);
+    let planned = planned_by(&sources, |model| old.succeed(model));
+    let (loaded, plan) = planned.map_err(|problems| told(&problems))?;
+    Ok(Read {
+        warnings: loaded.warnings.iter().map(Problem::to_string).collect(),
+        model: loaded.model,
+        plan,
+    })
+}
