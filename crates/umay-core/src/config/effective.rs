@@ -264,7 +264,9 @@ fn settings(model: &Model) -> Vec<(&'static str, Value)> {
         all.extend(value.map(|value| (key, value)));
     }
     let durations = durations(model).into_iter();
-    all.extend(durations.filter_map(|(key, time)| Some((key, Value::Text(written(time?))))));
+    all.extend(
+        durations.filter_map(|(key, time)| Some((key, Value::Text(written_duration(time?))))),
+    );
     all
 }
 
@@ -295,7 +297,7 @@ fn durations(model: &Model) -> [(&'static str, Option<Duration>); 20] {
 }
 
 /// A duration as it is written in a document.
-pub(super) fn written(time: Duration) -> String {
+pub fn written_duration(time: Duration) -> String {
     let millis = time.as_millis();
     match millis % 1000 {
         0 => format!("{}s", millis / 1000),

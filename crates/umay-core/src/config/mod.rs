@@ -34,6 +34,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
+pub use effective::written_duration;
 pub use endpoints::{endpoint, endpoint_with, written};
 pub use include::{Included, LARGEST_DOCUMENT, LARGEST_VALUE, MOST_DOCUMENTS, Reference, Values};
 pub use keys::{KEYS, Key, reference_markdown};

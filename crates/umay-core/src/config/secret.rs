@@ -6,28 +6,14 @@
 use super::include::{Around, Reference};
 use super::section::{Reader, Section};
 use super::tree::{Node, Value};
-
-/// Headers whose values are secret wherever they stand.
-const SECRET: &[&str] = &[
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "set-cookie",
-    "x-api-key",
-    "api-key",
-    "apikey",
-    "x-auth-token",
-    "x-access-token",
-    "x-csrf-token",
-];
+use crate::message::{FieldId, REDACTED, redact};
 
 /// True if the value of this header is not to be shown.
 pub(super) fn is_secret(header: &str) -> bool {
     let lower = header.to_ascii_lowercase();
-    SECRET.contains(&lower.as_str())
-        || ["secret", "token", "password"]
-            .iter()
-            .any(|word| lower.contains(word))
+    let known = redact(FieldId::of(lower.as_bytes()), lower.as_bytes(), b"") == REDACTED;
+    let words = ["secret", "token", "password"];
+    known || words.iter().any(|word| lower.contains(word))
 }
 
 /// The reference that a value is, if it is one.

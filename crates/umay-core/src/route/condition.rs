@@ -105,7 +105,7 @@ pub(super) enum SniClass {
     Exact,
 }
 
-fn class_of(pattern: &HostPattern) -> SniClass {
+pub(super) fn class_of(pattern: &HostPattern) -> SniClass {
     match pattern {
         HostPattern::Any => SniClass::Any,
         HostPattern::Wildcard(_) => SniClass::Wildcard,

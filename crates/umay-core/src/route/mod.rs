@@ -29,14 +29,18 @@
 //! [`has_dot_segments`] is true is to be refused before it is matched.
 
 mod condition;
+mod explain;
 mod hosts;
 mod paths;
 
+#[cfg(test)]
+mod explain_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod uri_tests;
 
+pub use explain::{Explanation, Query, explain};
 pub use hosts::split_authority;
 pub use paths::{has_dot_segments, normalise, prefix_len};
 

@@ -10,7 +10,7 @@ use crate::model::{
     Upstream,
 };
 
-fn model(routes: Vec<Route>) -> Model {
+pub(super) fn model(routes: Vec<Route>) -> Model {
     let upstream = |(name, scheme): (&str, Scheme)| {
         let upstream = Upstream::new(name, vec![Endpoint::new(scheme, "localhost", 1)]);
         (name.to_owned(), upstream)
@@ -39,7 +39,7 @@ fn model(routes: Vec<Route>) -> Model {
     }
 }
 
-fn route(to: &str, matches: Match) -> Route {
+pub(super) fn route(to: &str, matches: Match) -> Route {
     Route {
         name: String::new(),
         matches,
@@ -72,7 +72,7 @@ fn hosts(patterns: &[&str]) -> Vec<HostPattern> {
     patterns.iter().map(|text| host(text)).collect()
 }
 
-fn at(hosts_: &[&str], paths: &[&str]) -> Match {
+pub(super) fn at(hosts_: &[&str], paths: &[&str]) -> Match {
     Match {
         hosts: hosts(hosts_),
         paths: paths.iter().map(|text| path(text)).collect(),

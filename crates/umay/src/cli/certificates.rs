@@ -7,6 +7,7 @@ use umay_core::config::{Loaded, Place, Problem, Severity};
 use umay_core::model::{HostPattern, Listener, Model, Route};
 use umay_core::route::Table;
 
+use super::explain::pattern;
 use crate::tls::{CertificateInfo, ServerTls, TlsProblem};
 
 /// A certificate with less time left than this is told about.
@@ -101,11 +102,7 @@ fn covers(tls: &ServerTls, host: &HostPattern) -> bool {
 }
 
 fn uncovered(loaded: &Loaded, route: &Route, host: &HostPattern) -> Problem {
-    let name = match host {
-        HostPattern::Any => "*".to_owned(),
-        HostPattern::Exact(name) => name.clone(),
-        HostPattern::Wildcard(parent) => format!("*.{parent}"),
-    };
+    let name = pattern(host);
     let place = loaded.routes.get(&route.name);
     Problem {
         severity: Severity::Warning,

@@ -5,6 +5,8 @@ mod check;
 mod config;
 mod demo;
 mod endpoint;
+mod explain;
+mod explained;
 mod reach;
 mod run;
 mod socket;
@@ -43,6 +45,9 @@ enum Command {
     /// Say everything that is wrong with a configuration
     #[command(after_help = ENVIRONMENT)]
     Check(check::Arguments),
+    /// Say what would become of a request or a connection, and why; connects nowhere
+    #[command(after_help = EXPLAIN)]
+    Explain(explain::Arguments),
     /// Show the effective configuration, or the schema of all there can be
     #[command(subcommand, after_help = ENVIRONMENT)]
     Config(config::Config),
@@ -59,6 +64,11 @@ const ENVIRONMENT: &str = "\
 Every key of the file has a name in the environment: timeouts.connect is UMAY_TIMEOUTS__CONNECT.
 Flags come before the environment, the environment before the file. All keys: docs/config.md.";
 
+const EXPLAIN: &str = "\
+Ends with 0 if a route takes it, and with 1 if none does.
+  umay explain https://api.example.com/v1/users umay.toml --method POST --header 'X-Canary: 1'
+  umay explain tls:db.example.com umay.toml";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// With the line and a mark
@@ -74,6 +84,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::main(&args),
         Command::Transparent(args) => transparent::main(&args),
         Command::Check(args) => check::main(args),
+        Command::Explain(args) => explain::main(args),
         Command::Config(command) => config::main(command),
         Command::Reload(socket) => socket::reload(&socket),
         Command::Endpoint(command) => endpoint::main(&command),

@@ -1,0 +1,432 @@
+//! `umay explain`: what would become of a request or a connection, and why. It connects nowhere.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::{env, fmt};
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::{Value, json};
+use umay_core::config::{self, Loaded};
+use umay_core::message::Fields;
+use umay_core::model::{HostPattern, Listener, Model, Protocol};
+use umay_core::route::{
+    self, ClientCertFacts, Explanation, HttpQuery, Query, Table, has_dot_segments,
+};
+
+use super::explained::{destination, settings};
+use super::sources::{Flags, read};
+use super::{Format, certificates, colour, eprint};
+use crate::tls::Choice;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// What is asked for: a URL, or a stream: tcp:, tls:NAME, mqtt: or mqtts:NAME, perhaps with :PORT
+    target: Target,
+    /// Configuration file (TOML); also UMAY_CONFIG
+    file: Option<PathBuf>,
+    /// The request's method
+    #[arg(long, default_value = "GET")]
+    method: String,
+    /// A header of the request, as in "X-Canary: 1" (repeatable)
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// The listener, by its name, if several could be meant
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    /// Common name of the client's certificate
+    #[arg(long, value_name = "NAME")]
+    client_cert_cn: Option<String>,
+    /// A subject alternative name of it (repeatable)
+    #[arg(long, value_name = "NAME")]
+    client_cert_san: Vec<String>,
+    /// Its SHA-256
+    #[arg(long, value_name = "HEX")]
+    client_cert_sha256: Option<String>,
+    /// How it is told
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq)]
+struct Target {
+    text: String,
+    /// Of a stream; a request has none.
+    protocol: Option<Protocol>,
+    secure: bool,
+    /// Host of a request, or the server name of a stream; may be empty.
+    name: String,
+    /// What was written.
+    port: Option<u16>,
+    path: String,
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, rest) = text.split_once(':').unwrap_or(("", text));
+        let (protocol, secure) = match kind {
+            "http" => (None, false),
+            "https" => (None, true),
+            "tcp" => (Some(Protocol::Tcp), false),
+            "tls" => (Some(Protocol::Tcp), true),
+            "mqtt" => (Some(Protocol::Mqtt), false),
+            "mqtts" => (Some(Protocol::Mqtt), true),
+            _ => {
+                return Err("begin with https://, http://, tcp:, tls:, mqtt: or mqtts:".to_owned());
+            }
+        };
+        let rest = rest.strip_prefix("//").unwrap_or(rest);
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let (name, port) = route::split_authority(authority.as_bytes());
+        let name = String::from_utf8_lossy(name).into_owned();
+        if name.is_empty() && protocol.is_none() {
+            return Err("this URL has no host".to_owned());
+        }
+        if name.contains([':', ' ', '@']) && name.parse::<std::net::IpAddr>().is_err() {
+            return Err(format!("`{authority}` is no host and port"));
+        }
+        let path = path.split(['?', '#']).next().unwrap_or_default();
+        let path = if path.is_empty() { "/" } else { path };
+        Ok(Self {
+            text: text.to_owned(),
+            protocol,
+            secure,
+            name,
+            port,
+            path: path.to_owned(),
+        })
+    }
+}
+
+impl Target {
+    /// The server name that a client sends: never an address (RFC 6066 section 3).
+    fn sni(&self) -> Option<&str> {
+        let is_name = !self.name.is_empty() && self.name.parse::<std::net::IpAddr>().is_err();
+        (self.secure && is_name).then_some(self.name.as_str())
+    }
+
+    fn usual_port(&self) -> Option<u16> {
+        match (self.protocol, self.secure) {
+            (None, false) => Some(80),
+            (None, true) => Some(443),
+            _ => None,
+        }
+    }
+}
+
+/// Explains it.
+pub(super) fn main(args: Arguments) -> anyhow::Result<ExitCode> {
+    let mut fields = Fields::default();
+    for header in &args.headers {
+        let (name, value) = header.split_once(':').context("a header is NAME: VALUE")?;
+        fields.push(name.trim().as_bytes(), value.trim().as_bytes());
+    }
+    let shows = args.client_cert_cn.is_some()
+        || !args.client_cert_san.is_empty()
+        || args.client_cert_sha256.is_some();
+    let sha256 = args.client_cert_sha256.as_deref().unwrap_or_default();
+    let cert = shows.then(|| ClientCertFacts {
+        common_name: args.client_cert_cn.clone(),
+        sans: args.client_cert_san.clone(),
+        sha256: sha256.replace(':', "").to_ascii_lowercase(),
+        subject: String::new(),
+    });
+    let sources = read(args.file, &args.flags)?;
+    let loaded = match config::load(&sources) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            eprint(&config::render(&problems, &sources, colour()));
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let asked = Asked {
+        target: &args.target,
+        method: &args.method,
+        fields: &fields,
+        cert: cert.as_ref(),
+    };
+    let listeners = listeners(&loaded.model, &args.target, args.listener.as_deref())?;
+    let told: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| asked.explain(&loaded, listener))
+        .collect();
+    let served = told
+        .iter()
+        .all(|told| told.get("route").is_some_and(|route| !route.is_null()));
+    match args.format {
+        Format::Json => writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&told)?)?,
+        Format::Text => {
+            let colour = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
+            for told in &told {
+                write!(io::stdout(), "{}", Text { told, colour })?;
+            }
+        }
+    }
+    Ok(if served {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The listeners that could be meant: those on the port, or all if no port was written and none is
+/// on the usual one, since what is in front of Umay may lead elsewhere.
+fn listeners<'m>(
+    model: &'m Model,
+    target: &Target,
+    name: Option<&str>,
+) -> anyhow::Result<Vec<&'m Listener>> {
+    let all = || model.listeners.values();
+    if let Some(name) = name {
+        let named = model.listeners.get(name);
+        return Ok(vec![
+            named.with_context(|| format!("there is no listener `{name}`"))?,
+        ]);
+    }
+    let on = |port: u16| {
+        all()
+            .filter(|listener| listener.bind.port() == port)
+            .collect::<Vec<_>>()
+    };
+    if let Some(port) = target.port {
+        let found = on(port);
+        anyhow::ensure!(!found.is_empty(), "no listener is on port {port}");
+        return Ok(found);
+    }
+    let usual = target.usual_port().map(on).unwrap_or_default();
+    if !usual.is_empty() {
+        return Ok(usual);
+    }
+    let fits = |listener: &&Listener| {
+        let table = Table::for_listener(model, &listener.name);
+        !target.secure || listener.tls.is_some() || table.has_passthrough()
+    };
+    let found: Vec<_> = all().filter(fits).collect();
+    anyhow::ensure!(!found.is_empty(), "no listener has TLS");
+    Ok(found)
+}
+
+/// What is asked for, with all that is known of it.
+struct Asked<'a> {
+    target: &'a Target,
+    method: &'a str,
+    fields: &'a Fields,
+    cert: Option<&'a ClientCertFacts>,
+}
+
+impl Asked<'_> {
+    fn explain(&self, loaded: &Loaded, listener: &Listener) -> Value {
+        let (target, model) = (self.target, &loaded.model);
+        let table = Table::for_listener(model, &listener.name);
+        let sni = target.sni();
+        let mut notes = Vec::new();
+        let unopened = target.secure && table.match_passthrough(sni).is_some();
+        let mut certificate = Value::Null;
+        if target.secure && !unopened {
+            match self.certificate(model, listener) {
+                Ok(found) => certificate = found,
+                Err(why) => notes.push(why),
+            }
+        }
+        let opened = !target.secure || unopened || listener.tls.is_some();
+        let path = target.path.as_bytes();
+        let is_request = target.protocol.is_none() && !unopened;
+        let sound = !is_request || !has_dot_segments(path);
+        if !sound {
+            notes
+                .push("the path has dot segments: refused with 400 before it is routed".to_owned());
+        }
+        let request = HttpQuery {
+            host: target.name.as_bytes(),
+            path,
+            method: self.method.as_bytes(),
+            fields: self.fields,
+            sni,
+            client_cert: self.cert,
+            secure: target.secure,
+        };
+        let query = match target.protocol {
+            _ if unopened => Query::Passthrough { sni },
+            None => Query::Http(&request),
+            Some(protocol) => Query::Stream {
+                protocol,
+                sni,
+                client_cert: self.cert,
+            },
+        };
+        let told = route::explain(model, &listener.name, query);
+        let taken = told.taken.filter(|_| opened && sound);
+        let route = taken.and_then(|idx| model.routes.get(idx));
+        if let Some(tls) = listener.tls.as_ref().filter(|_| target.secure && !unopened)
+            && tls.client_auth.as_ref().is_some_and(|asked| asked.required)
+            && self.cert.is_none()
+        {
+            notes.push("this listener refuses clients without a certificate; tell one with --client-cert-cn".to_owned());
+        }
+        if told.taken.is_none() && opened && sound {
+            notes.push(match is_request {
+                true => "no route takes it: it is answered with 404".to_owned(),
+                false => "no route takes it: the connection is closed".to_owned(),
+            });
+        }
+        json!({
+            "asked": target.text,
+            "listener": {
+                "name": listener.name,
+                "address": listener.bind.to_string(),
+                "tls": listener.tls.is_some(),
+                "opened": target.secure && !unopened,
+            },
+            "certificate": certificate,
+            "route": route.map(|route| route.name.clone()),
+            "place": route.and_then(|route| loaded.routes.get(&route.name)).map(ToString::to_string),
+            "settings": route.map(|route| settings(model, route, is_request, target.secure)),
+            "to": route.map(|route| destination(model, route)),
+            "others": others(model, &told),
+            "notes": notes,
+        })
+    }
+
+    /// The certificate that the client gets, or why it gets none.
+    fn certificate(&self, model: &Model, listener: &Listener) -> Result<Value, String> {
+        let Some(tls) = certificates::load(model, listener) else {
+            return Err(
+                "this listener has no TLS: a client that begins with it is refused".to_owned(),
+            );
+        };
+        let tls = tls.map_err(|problems| {
+            let told: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            format!("its certificates cannot be read: {}", told.join("; "))
+        })?;
+        match tls.choose(self.target.sni(), &[]) {
+            Choice::Accept { certificate, .. } => Ok(json!({
+                "names": certificate.names,
+                "file": certificate.cert_file,
+                "key_type": certificate.key_type,
+                "not_after": crate::telemetry::access::rfc3339(certificate.not_after),
+            })),
+            Choice::Refuse { detail, .. } => Err(format!("the handshake is refused: {detail}")),
+        }
+    }
+}
+
+fn others(model: &Model, told: &Explanation) -> Value {
+    let one = |(idx, whys): &(usize, Vec<String>)| {
+        let name = model.routes.get(*idx).map(|route| route.name.as_str());
+        json!({ "route": name, "why": whys })
+    };
+    told.others.iter().map(one).collect()
+}
+
+/// A host pattern as it is written.
+pub(super) fn pattern(host: &HostPattern) -> String {
+    match host {
+        HostPattern::Any => "*".to_owned(),
+        HostPattern::Exact(name) => name.clone(),
+        HostPattern::Wildcard(parent) => format!("*.{parent}"),
+    }
+}
+
+/// An explanation as people read it.
+struct Text<'a> {
+    told: &'a Value,
+    colour: bool,
+}
+
+impl Text<'_> {
+    fn paint(&self, code: &str, text: &str) -> String {
+        match self.colour {
+            true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            false => text.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = |pointer: &str| self.told.pointer(pointer);
+        let text = |pointer: &str| at(pointer).and_then(Value::as_str).unwrap_or_default();
+        let list = |pointer: &str| {
+            at(pointer)
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default()
+        };
+        writeln!(f, "{}", self.paint("1", text("/asked")))?;
+        let opened = at("/listener/opened")
+            .and_then(Value::as_bool)
+            .unwrap_or_default();
+        let tls = if opened { ", TLS is opened here" } else { "" };
+        writeln!(
+            f,
+            "  listener     {} on {}{tls}",
+            text("/listener/name"),
+            text("/listener/address")
+        )?;
+        if at("/certificate").is_some_and(Value::is_object) {
+            let names: Vec<_> = list("/certificate/names")
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect();
+            let (file, until) = (text("/certificate/file"), text("/certificate/not_after"));
+            writeln!(
+                f,
+                "  certificate  {} ({file}, until {until})",
+                names.join(", ")
+            )?;
+        }
+        match text("/route") {
+            "" => writeln!(f, "  route        {}", self.paint("31", "none"))?,
+            name => writeln!(
+                f,
+                "  route        {} ({})",
+                self.paint("32", name),
+                text("/place")
+            )?,
+        }
+        if let Some(settings) = at("/settings").and_then(Value::as_object) {
+            for (name, values) in settings {
+                let values = values.as_array().map(Vec::as_slice).unwrap_or_default();
+                for (place, value) in values.iter().filter_map(Value::as_str).enumerate() {
+                    let name = if place == 0 { name } else { "" };
+                    writeln!(f, "  {name:<12} {value}")?;
+                }
+            }
+        }
+        for (place, line) in list("/to").iter().filter_map(Value::as_str).enumerate() {
+            let name = if place == 0 { "to" } else { "" };
+            writeln!(f, "  {name:<12} {line}")?;
+        }
+        for note in list("/notes").iter().filter_map(Value::as_str) {
+            writeln!(f, "  {}", self.paint("33", note))?;
+        }
+        for other in list("/others") {
+            let name = other
+                .get("route")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let whys = other
+                .get("why")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
+            let whys: Vec<_> = whys.iter().filter_map(Value::as_str).collect();
+            writeln!(
+                f,
+                "  {} {name}: {}",
+                self.paint("2", "not"),
+                whys.join("; ")
+            )?;
+        }
+        Ok(())
+    }
+}
