@@ -233,7 +233,7 @@ pub(super) fn check(reader: &mut Reader, node: &Node) {
         match reader.around.included.get(&path).cloned() {
             Some(Err(why)) => reader.error(&node, why, ""),
             Some(Ok(0)) => {
-                let message = format!("{} has no document to include", path.display());
+                let message = format!("`{}` has no document to include", path.display());
                 let hint = "documents are files whose names end with .toml; a hidden file is none";
                 reader.warn(&node.place, message, hint);
             }

@@ -9,7 +9,6 @@
 )]
 
 mod discover;
-mod effects;
 mod endpoints;
 mod healing;
 mod include;

@@ -93,12 +93,12 @@ fn told_files(sources: &Sources, loaded: Option<&Loaded>) -> String {
     for (path, purpose) in files {
         let purpose = match purpose {
             Purpose::Include => continue,
-            Purpose::Document => "documents",
-            Purpose::Value => "values",
-            Purpose::Certificate => "certificates and keys",
-            Purpose::Trust => "authorities and revocation lists",
+            Purpose::Document => "read, documents",
+            Purpose::Value => "read, values",
+            Purpose::Certificate => "read, certificates and keys",
+            Purpose::Trust => "read, authorities and revocation lists",
             // They are read later, and may come later.
-            Purpose::Credential | Purpose::Endpoints => "not read yet",
+            Purpose::Credential | Purpose::Endpoints => "named, not read",
         };
         let names = by_purpose.entry(purpose).or_default();
         names.push(path.display().to_string());

@@ -1,24 +1,25 @@
 //! `umay explain`: what would become of a request or a connection, and why. It connects nowhere.
 
+use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::str::FromStr;
-use std::{env, fmt};
 
 use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 use umay_core::config::{self, Loaded};
 use umay_core::message::Fields;
-use umay_core::model::{HostPattern, Listener, Model, Protocol};
+use umay_core::model::{HostPattern, Listener, Model};
 use umay_core::route::{
     self, ClientCertFacts, Explanation, HttpQuery, Query, Table, has_dot_segments,
 };
 
-use super::explained::{destination, settings};
+use super::explained::{Text, destination, settings};
 use super::sources::{Flags, read};
+use super::target::Target;
 use super::{Format, certificates, colour, eprint};
+use crate::telemetry::access::rfc3339;
 use crate::tls::Choice;
 
 #[derive(Debug, Args)]
@@ -50,76 +51,6 @@ pub(super) struct Arguments {
     format: Format,
     #[command(flatten)]
     flags: Flags,
-}
-
-/// What is asked for.
-#[derive(Clone, Debug, PartialEq)]
-struct Target {
-    text: String,
-    /// Of a stream; a request has none.
-    protocol: Option<Protocol>,
-    secure: bool,
-    /// Host of a request, or the server name of a stream; may be empty.
-    name: String,
-    /// What was written.
-    port: Option<u16>,
-    path: String,
-}
-
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (kind, rest) = text.split_once(':').unwrap_or(("", text));
-        let (protocol, secure) = match kind {
-            "http" => (None, false),
-            "https" => (None, true),
-            "tcp" => (Some(Protocol::Tcp), false),
-            "tls" => (Some(Protocol::Tcp), true),
-            "mqtt" => (Some(Protocol::Mqtt), false),
-            "mqtts" => (Some(Protocol::Mqtt), true),
-            _ => {
-                return Err("begin with https://, http://, tcp:, tls:, mqtt: or mqtts:".to_owned());
-            }
-        };
-        let rest = rest.strip_prefix("//").unwrap_or(rest);
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        let (name, port) = route::split_authority(authority.as_bytes());
-        let name = String::from_utf8_lossy(name).into_owned();
-        if name.is_empty() && protocol.is_none() {
-            return Err("this URL has no host".to_owned());
-        }
-        if name.contains([':', ' ', '@']) && name.parse::<std::net::IpAddr>().is_err() {
-            return Err(format!("`{authority}` is no host and port"));
-        }
-        let path = path.split(['?', '#']).next().unwrap_or_default();
-        let path = if path.is_empty() { "/" } else { path };
-        Ok(Self {
-            text: text.to_owned(),
-            protocol,
-            secure,
-            name,
-            port,
-            path: path.to_owned(),
-        })
-    }
-}
-
-impl Target {
-    /// The server name that a client sends: never an address (RFC 6066 section 3).
-    fn sni(&self) -> Option<&str> {
-        let is_name = !self.name.is_empty() && self.name.parse::<std::net::IpAddr>().is_err();
-        (self.secure && is_name).then_some(self.name.as_str())
-    }
-
-    fn usual_port(&self) -> Option<u16> {
-        match (self.protocol, self.secure) {
-            (None, false) => Some(80),
-            (None, true) => Some(443),
-            _ => None,
-        }
-    }
 }
 
 /// Explains it.
@@ -229,14 +160,18 @@ impl Asked<'_> {
         let sni = target.sni();
         let mut notes = Vec::new();
         let unopened = target.secure && table.match_passthrough(sni).is_some();
-        let mut certificate = Value::Null;
+        let (mut certificate, mut refused) = (Value::Null, false);
         if target.secure && !unopened {
             match self.certificate(model, listener) {
                 Ok(found) => certificate = found,
-                Err(why) => notes.push(why),
+                Err(Untold::Refused(why)) => {
+                    refused = true;
+                    notes.push(why);
+                }
+                Err(Untold::Unreadable(why)) => notes.push(why),
             }
         }
-        let opened = !target.secure || unopened || listener.tls.is_some();
+        let opened = !refused;
         let path = target.path.as_bytes();
         let is_request = target.protocol.is_none() && !unopened;
         let sound = !is_request || !has_dot_segments(path);
@@ -295,27 +230,39 @@ impl Asked<'_> {
         })
     }
 
-    /// The certificate that the client gets, or why it gets none.
-    fn certificate(&self, model: &Model, listener: &Listener) -> Result<Value, String> {
+    /// The certificate that the client gets, or why that is not known.
+    fn certificate(&self, model: &Model, listener: &Listener) -> Result<Value, Untold> {
         let Some(tls) = certificates::load(model, listener) else {
-            return Err(
-                "this listener has no TLS: a client that begins with it is refused".to_owned(),
-            );
+            let why = "this listener has no TLS: a client that begins with it is refused";
+            return Err(Untold::Refused(why.to_owned()));
         };
         let tls = tls.map_err(|problems| {
             let told: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            format!("its certificates cannot be read: {}", told.join("; "))
+            Untold::Unreadable(format!(
+                "its certificates cannot be read: {}",
+                told.join("; ")
+            ))
         })?;
         match tls.choose(self.target.sni(), &[]) {
             Choice::Accept { certificate, .. } => Ok(json!({
                 "names": certificate.names,
                 "file": certificate.cert_file,
                 "key_type": certificate.key_type,
-                "not_after": crate::telemetry::access::rfc3339(certificate.not_after),
+                "not_after": rfc3339(certificate.not_after),
             })),
-            Choice::Refuse { detail, .. } => Err(format!("the handshake is refused: {detail}")),
+            Choice::Refuse { detail, .. } => Err(Untold::Refused(format!(
+                "the handshake is refused: {detail}"
+            ))),
         }
     }
+}
+
+/// Why there is no certificate to tell.
+enum Untold {
+    /// The client gets none.
+    Refused(String),
+    /// It gets one once the files are good.
+    Unreadable(String),
 }
 
 fn others(model: &Model, told: &Explanation) -> Value {
@@ -332,101 +279,5 @@ pub(super) fn pattern(host: &HostPattern) -> String {
         HostPattern::Any => "*".to_owned(),
         HostPattern::Exact(name) => name.clone(),
         HostPattern::Wildcard(parent) => format!("*.{parent}"),
-    }
-}
-
-/// An explanation as people read it.
-struct Text<'a> {
-    told: &'a Value,
-    colour: bool,
-}
-
-impl Text<'_> {
-    fn paint(&self, code: &str, text: &str) -> String {
-        match self.colour {
-            true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
-            false => text.to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = |pointer: &str| self.told.pointer(pointer);
-        let text = |pointer: &str| at(pointer).and_then(Value::as_str).unwrap_or_default();
-        let list = |pointer: &str| {
-            at(pointer)
-                .and_then(Value::as_array)
-                .cloned()
-                .unwrap_or_default()
-        };
-        writeln!(f, "{}", self.paint("1", text("/asked")))?;
-        let opened = at("/listener/opened")
-            .and_then(Value::as_bool)
-            .unwrap_or_default();
-        let tls = if opened { ", TLS is opened here" } else { "" };
-        writeln!(
-            f,
-            "  listener     {} on {}{tls}",
-            text("/listener/name"),
-            text("/listener/address")
-        )?;
-        if at("/certificate").is_some_and(Value::is_object) {
-            let names: Vec<_> = list("/certificate/names")
-                .iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect();
-            let (file, until) = (text("/certificate/file"), text("/certificate/not_after"));
-            writeln!(
-                f,
-                "  certificate  {} ({file}, until {until})",
-                names.join(", ")
-            )?;
-        }
-        match text("/route") {
-            "" => writeln!(f, "  route        {}", self.paint("31", "none"))?,
-            name => writeln!(
-                f,
-                "  route        {} ({})",
-                self.paint("32", name),
-                text("/place")
-            )?,
-        }
-        if let Some(settings) = at("/settings").and_then(Value::as_object) {
-            for (name, values) in settings {
-                let values = values.as_array().map(Vec::as_slice).unwrap_or_default();
-                for (place, value) in values.iter().filter_map(Value::as_str).enumerate() {
-                    let name = if place == 0 { name } else { "" };
-                    writeln!(f, "  {name:<12} {value}")?;
-                }
-            }
-        }
-        for (place, line) in list("/to").iter().filter_map(Value::as_str).enumerate() {
-            let name = if place == 0 { "to" } else { "" };
-            writeln!(f, "  {name:<12} {line}")?;
-        }
-        for note in list("/notes").iter().filter_map(Value::as_str) {
-            writeln!(f, "  {}", self.paint("33", note))?;
-        }
-        for other in list("/others") {
-            let name = other
-                .get("route")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let whys = other
-                .get("why")
-                .and_then(Value::as_array)
-                .cloned()
-                .unwrap_or_default();
-            let whys: Vec<_> = whys.iter().filter_map(Value::as_str).collect();
-            writeln!(
-                f,
-                "  {} {name}: {}",
-                self.paint("2", "not"),
-                whys.join("; ")
-            )?;
-        }
-        Ok(())
     }
 }

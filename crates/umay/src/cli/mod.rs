@@ -11,6 +11,7 @@ mod reach;
 mod run;
 mod socket;
 mod sources;
+mod target;
 mod transparent;
 
 use std::env;
@@ -47,7 +48,7 @@ enum Command {
     Check(check::Arguments),
     /// Say what would become of a request or a connection, and why; connects nowhere
     #[command(after_help = EXPLAIN)]
-    Explain(explain::Arguments),
+    Explain(Box<explain::Arguments>),
     /// Show the effective configuration, or the schema of all there can be
     #[command(subcommand, after_help = ENVIRONMENT)]
     Config(config::Config),
@@ -84,7 +85,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::main(&args),
         Command::Transparent(args) => transparent::main(&args),
         Command::Check(args) => check::main(args),
-        Command::Explain(args) => explain::main(args),
+        Command::Explain(args) => explain::main(*args),
         Command::Config(command) => config::main(command),
         Command::Reload(socket) => socket::reload(&socket),
         Command::Endpoint(command) => endpoint::main(&command),

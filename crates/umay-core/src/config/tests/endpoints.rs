@@ -230,27 +230,6 @@ fn the_original_destination_stands_alone() {
 }
 
 #[test]
-fn what_is_short_is_told_with_a_name_to_give() {
-    for (text, key) in [
-        ("sticky = \"a\"\n", "sticky"),
-        ("retry = \"off\"\n", "retry"),
-        ("probe = {}\n", "probe"),
-        ("hash_by = \"path\"\n", "hash_by"),
-        ("discover = { srv = \"a\" }\n", "discover"),
-    ] {
-        let hint = format!("give the endpoints a name: [upstream.NAME] takes `{key}`");
-        check(
-            &format!("{BASE}{text}"),
-            &[&format!("3:1 there is no key `{key}` ({hint})")],
-        );
-        check(
-            &format!("{LISTEN}[[route]]\nto = \"a:1\"\n{text}"),
-            &[&format!("4:1 there is no key `route.{key}` ({hint})")],
-        );
-    }
-}
-
-#[test]
 fn zones_need_each_other() {
     let with = |top: &str, zone: &str| format!("{LISTEN}{top}to = {{ to = \"a:1\"{zone} }}\n");
     check_warnings(&with("zone = \"a\"\n", ", zone = \"b\""), &[]);
@@ -278,32 +257,5 @@ fn zones_need_each_other() {
             .zone
             .as_deref(),
         Some("a")
-    );
-}
-
-#[test]
-fn weights_leave_somebody() {
-    let to = |a: u32, b: u32| {
-        format!("to = [{{ to = \"a:1\", weight = {a} }}, {{ to = \"b:1\", weight = {b} }}]\n")
-    };
-    let none = |name: &str| {
-        format!(
-            "upstream `{name}` gets nothing new: all its endpoints have weight 0 (give one of them a weight above 0)"
-        )
-    };
-    check_warnings(&format!("{APP}{}", to(0, 1)), &[]);
-    check_warnings(
-        &format!("{APP}{}", to(0, 0)),
-        &[&format!("3:11 {}", none("app"))],
-    );
-    check_warnings(
-        &format!("{LISTEN}{}", to(0, 0)),
-        &[&format!("2:6 {}", none("default"))],
-    );
-    check_warnings(&format!("{APP}{}discover.srv = \"a\"\n", to(0, 0)), &[]);
-    // Groups may begin anywhere.
-    check_warnings(
-        &format!("{LISTEN}to = {{ to = \"a:1\", priority = 2 }}\n"),
-        &[],
     );
 }

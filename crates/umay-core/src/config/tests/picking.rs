@@ -242,31 +242,3 @@ fn mistakes_in_probes() {
         ),
     ]);
 }
-
-#[test]
-fn mistakes_in_what_a_probe_asks() {
-    check(&format!("{APP}probe.timeout = \"5s\"\n"), &[]);
-    // What kind it is decides about the rest, so nothing more is said.
-    check(
-        &format!("{APP}probe = {{ kind = \"icmp\", path = \"a\" }}\n"),
-        &[
-            "5:18 expected `tcp` or `tls` or `http` or `grpc`",
-            "5:33 the path `a` has to begin with `/`",
-        ],
-    );
-    check(
-        &format!("{APP}probe = {{ kind = \"grpc\", service = \"a b\", port = 1 }}\n"),
-        &["5:36 `a b` is no name of a gRPC service"],
-    );
-    for (to, errors) in [
-        ("tcp://a:1", &[&format!("4:1 {NOT_GRPC}")[..]][..]),
-        ("tls://a:1", &[&format!("4:1 {NOT_GRPC}")]),
-        ("a:1", &[]),
-        ("h2://a", &[]),
-        ("https://a", &[]),
-    ] {
-        let text =
-            format!("{LISTEN}to = \"app\"\n[upstream.app]\nprobe.kind = \"grpc\"\nto = \"{to}\"\n");
-        check(&text, errors);
-    }
-}

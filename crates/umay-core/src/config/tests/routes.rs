@@ -92,81 +92,6 @@ fn what_a_client_certificate_must_prove() {
 }
 
 #[test]
-fn mistakes_in_what_is_matched() {
-    let any = "leave the key out where it may be any";
-    for (text, error) in [
-        ("host = []\n", format!("4:8 this is empty ({any})")),
-        ("paths = []\n", format!("4:9 this is empty ({any})")),
-        ("methods = []\n", format!("4:11 this is empty ({any})")),
-        ("listeners = []\n", format!("4:13 this is empty ({any})")),
-        ("sni = []\n", format!("4:7 this is empty ({any})")),
-        (
-            "host = \"a.example:80\"\n",
-            "4:8 a host has no port here; write `a.example`".to_owned(),
-        ),
-        (
-            "host = [\"a\", 1]\n",
-            "4:14 expected text, found a number".to_owned(),
-        ),
-        (
-            "methods = [\"get\"]\n",
-            "4:12 methods are written in upper case, and case matters (write \"GET\")".to_owned(),
-        ),
-        (
-            "methods = \"GE T\"\n",
-            "4:11 `GE T` is no method".to_owned(),
-        ),
-        (
-            "headers = { x = 1 }\n",
-            "4:17 expected text or true (true asks only that the header is there)".to_owned(),
-        ),
-        (
-            "headers = { x = false }\n",
-            "4:17 expected text or true (true asks only that the header is there)".to_owned(),
-        ),
-        (
-            "headers = { \"a b\" = \"1\" }\n",
-            "4:13 `a b` is no name of a header".to_owned(),
-        ),
-        (
-            "protocol = \"https\"\n",
-            "4:12 expected `http` or `mqtt` or `tcp`".to_owned(),
-        ),
-        (
-            "listeners = [\"127.0.0.1:8081\"]\n",
-            "4:14 there is no listener `127.0.0.1:8081` (did you mean `127.0.0.1:8080`?)"
-                .to_owned(),
-        ),
-        ("name = \"\"\n", "4:8 \"\" is no name".to_owned()),
-        (
-            "passthrough = \"yes\"\n",
-            "4:15 expected true or false, found text".to_owned(),
-        ),
-    ] {
-        wrong(text, &error);
-    }
-    check(
-        &format!(
-            "{LISTEN}[[route]]\nname = \"a\"\nto = \"a:1\"\n[[route]]\nname = \"a\"\npath = \"/b\"\nto = \"b:1\"\n"
-        ),
-        &[
-            "5:1 a second route is named `a`; the first is at /etc/umay/umay.toml:2:1 (give one of them another name)",
-            "8:6 the endpoints of route `a` would become an upstream of that name, which there is already (name the route otherwise)",
-        ],
-    );
-    check(
-        &format!("{BASE}[[route]]\nname = \"default\"\npath = \"/b\"\nredirect = \"https\"\n"),
-        &[
-            "2:6 a second route is named `default`; the first is at /etc/umay/umay.toml:3:1 (give one of them another name)",
-        ],
-    );
-    check(
-        &format!("{LISTEN}route = []\n"),
-        &["2:9 this is empty (a route begins with [[route]])"],
-    );
-}
-
-#[test]
 fn where_a_route_goes() {
     assert_eq!(
         action("redirect = \"https\"\n"),
@@ -203,39 +128,6 @@ fn where_a_route_goes() {
 }
 
 #[test]
-fn mistakes_in_where_a_route_goes() {
-    for (text, error) in [
-        (
-            "",
-            "2:1 route `route-1` goes nowhere (add to, redirect or respond)",
-        ),
-        (
-            "to = \"a:1\"\nrespond = {}\n",
-            "2:1 route `route-1` goes to more than one place (keep one of to, redirect and respond)",
-        ),
-        (
-            "to = []\n",
-            "3:6 there is no endpoint (write to = [\"127.0.0.1:3000\"])",
-        ),
-        (
-            "to = \"web\"\n",
-            "3:6 there is no upstream `web` (an endpoint is written as host:port)",
-        ),
-        (
-            "to = [\"a:1\", \"b\"]\n",
-            "3:14 `b` has no port, as in \"b:3000\"",
-        ),
-        ("to = [\"a:1\", \"A:1\"]\n", "3:14 `A:1` is here twice"),
-        (
-            "redirect = \"https\"\nbalance = \"round_robin\"\n",
-            "4:11 `balance` needs `to` beside it (take it out; there is no endpoint to pick)",
-        ),
-    ] {
-        check(&format!("{LISTEN}[[route]]\n{text}"), &[error]);
-    }
-}
-
-#[test]
 fn every_kind_of_balance_has_its_word() {
     let words: Vec<_> = crate::model::Balance::all()
         .map(|kind| kind.as_str())
@@ -246,78 +138,6 @@ fn every_kind_of_balance_has_its_word() {
     }
     let all = format!("`{}`", words.join("` or `"));
     wrong("balance = \"best\"\n", &format!("4:11 expected {all}"));
-}
-
-#[test]
-fn mistakes_in_redirects_and_answers() {
-    for (text, error) in [
-        (
-            "redirect = \"http\"\n",
-            "3:12 expected `https` or a table (to go elsewhere: redirect = { host = \"www.example.com\" })",
-        ),
-        (
-            "redirect = { status = 301 }\n",
-            "3:12 this redirects to where it came from (add scheme, host, port or path)",
-        ),
-        (
-            "redirect = { host = \"*\" }\n",
-            "3:21 a redirect goes to one host",
-        ),
-        (
-            "redirect = { path = \"=/a\" }\n",
-            "3:21 `=` belongs to paths that are matched; write \"/a\"",
-        ),
-        (
-            "redirect = { path = \"/a\", status = 305 }\n",
-            "3:36 305 is no redirect (there are 301, 302, 303, 307 and 308)",
-        ),
-        (
-            "redirect = { path = \"/a\", status = 200 }\n",
-            "3:36 this has to be from 301 to 308",
-        ),
-        (
-            "redirect = { host = \"a\", port = 0 }\n",
-            "3:33 this has to be from 1 to 65535",
-        ),
-        (
-            "redirect = { hots = \"a\", path = \"/\" }\n",
-            "3:14 there is no key `route.redirect.hots` (did you mean `host`?)",
-        ),
-        ("respond = \"ok\"\n", "3:11 expected a table, found text"),
-        (
-            "respond = { status = 101 }\n",
-            "3:22 this has to be from 200 to 599",
-        ),
-        (
-            "respond = { status = 204, body = \"x\" }\n",
-            "3:11 an answer with status 204 has no body",
-        ),
-        (
-            "respond = { content_type = \"a\\nb\" }\n",
-            "3:11 `content_type` is empty or has a character that no header has",
-        ),
-    ] {
-        check(&format!("{LISTEN}[[route]]\n{text}"), &[error]);
-    }
-}
-
-#[test]
-fn mistakes_with_upstreams_that_have_a_name() {
-    let web = "[upstream.web]\nto = \"a:1\"\n";
-    check(
-        &format!("{LISTEN}to = \"wbe\"\n{web}"),
-        &["2:6 there is no upstream `wbe` (did you mean `web`?)"],
-    );
-    check(
-        &format!("{LISTEN}to = \"web\"\nbalance = \"round_robin\"\n{web}"),
-        &["3:11 `balance` belongs to the upstream that has a name (put it into [upstream.NAME])"],
-    );
-    check(
-        &format!("{LISTEN}balance = \"round_robin\"\n[[route]]\nto = \"a:1\"\n"),
-        &[
-            "2:11 `balance` needs `to` beside it (put it into the route or the upstream whose endpoints are picked)",
-        ],
-    );
 }
 
 #[test]
