@@ -113,7 +113,7 @@ fn typed(around: &Around, node: &Node, path: &str) -> Node {
 }
 
 /// The path of a key below another.
-fn below(path: &str, name: &str) -> String {
+pub(super) fn below(path: &str, name: &str) -> String {
     match path {
         "" => name.to_owned(),
         "upstream" => "upstream.NAME".to_owned(),

@@ -10,6 +10,7 @@ mod effective;
 mod endpoints;
 mod filters;
 mod healing;
+mod hints;
 mod include;
 mod keys;
 mod listeners;
@@ -83,7 +84,10 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
     let mut reader = Reader::new(sources);
     let model = document(&mut reader, &root);
     let (files, routes) = (reader.files, reader.places.routes);
-    problems.extend(beside(&problems, reader.problems));
+    let mut read = reader.problems;
+    hints::beside(sources, &problems, &mut read);
+    hints::examples(&root, &mut read);
+    problems.extend(read);
     problems.sort_by_cached_key(|problem| problem.order(sources));
     let has_errors = problems.iter().any(|p| p.severity == Severity::Error);
     match model {
@@ -95,23 +99,6 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
         }),
         _ => Err(problems),
     }
-}
-
-/// What is worth telling beside errors of syntax: not what only follows from them.
-fn beside(syntax: &[Problem], problems: Vec<Problem>) -> Vec<Problem> {
-    let line_of = |problem: &Problem| match &problem.place {
-        Place::File { path, line, .. } => Some((path.clone(), *line)),
-        _ => None,
-    };
-    let broken: Vec<_> = syntax.iter().filter_map(line_of).collect();
-    let follows = |problem: &Problem| match problem.place {
-        Place::File { .. } => line_of(problem).is_some_and(|line| broken.contains(&line)),
-        Place::Document => !broken.is_empty(),
-        _ => false,
-    };
-    let mut problems = problems;
-    problems.retain(|problem| !follows(problem));
-    problems
 }
 
 fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {

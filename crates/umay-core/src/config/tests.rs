@@ -234,7 +234,7 @@ fn people_see_the_line_and_a_mark() {
     let problems = load(&sources).unwrap_err();
     assert_eq!(
         render(&problems, &sources, false),
-        "error: expected text, found a number\n --> /etc/umay/umay.toml:2:6\n  |\n2 | to = 7\n  |      ^\n\n\
+        "error: expected text, found a number\n --> /etc/umay/umay.toml:2:6\n  |\n2 | to = 7\n  |      ^\n  |\nhelp: as in to = [\"127.0.0.1:3000\", \"127.0.0.1:3001\"]\n\n\
          error: there is no key `workerz`\n --> /etc/umay/umay.toml:3:1\n  |\n3 | workerz = 1\n  | ^^^^^^^\n  |\n\
          help: did you mean `workers`?\n\n"
     );

@@ -48,7 +48,10 @@ fn mistakes_in_tables_of_endpoints() {
             "{ weight = 3 }",
             &["4:6 this endpoint has no `to` (write { to = \"127.0.0.1:3000\", weight = 3 })"][..],
         ),
-        ("{ to = 1 }", &["4:13 expected text, found a number"]),
+        (
+            "{ to = 1 }",
+            &["4:13 expected text, found a number (as in to = \"http://10.0.0.1:3000\")"],
+        ),
         (
             "{ to = \"a\" }",
             &["4:13 `a` has no port, as in \"a:3000\""],
@@ -251,7 +254,10 @@ fn zones_need_each_other() {
         .iter()
         .map(told)
         .collect();
-    assert_eq!(wrong, ["2:8 expected text, found a number"]);
+    assert_eq!(
+        wrong,
+        ["2:8 expected text, found a number (as in zone = \"eu-1a\")"]
+    );
     assert_eq!(
         model(&with("zone = \"a\"\n", ", zone = \"b\""))
             .zone

@@ -74,7 +74,7 @@ fn mistakes_in_ejection() {
         ("outlier = \"on\"\n", "5:11 expected `off` or a table"),
         (
             "outlier = false\n",
-            "5:11 expected `off` or a table, found true or false",
+            "5:11 expected `off` or a table, found true or false (as in outlier = \"off\")",
         ),
         (
             "outlier.consecutive = 10001\n",
@@ -167,7 +167,7 @@ fn when_a_request_is_tried_elsewhere() {
         ("retry = \"never\"\n", "5:9 expected `off` or a table"),
         (
             "retry = 2\n",
-            "5:9 expected `off` or a table, found a number",
+            "5:9 expected `off` or a table, found a number (as in retry = \"off\")",
         ),
         ("retry.attempts = 0\n", "5:18 this has to be from 1 to 10"),
         ("retry.attempts = 11\n", "5:18 this has to be from 1 to 10"),
@@ -181,7 +181,7 @@ fn when_a_request_is_tried_elsewhere() {
         ),
         (
             "retry.statuses = [\"5xx\"]\n",
-            "5:19 expected a number, found text",
+            "5:19 expected a number, found text (as in statuses = [502, 503])",
         ),
         ("retry.budget = 101\n", "5:16 this has to be from 0 to 100"),
         (
@@ -240,7 +240,7 @@ fn when_a_request_is_asked_twice() {
         ),
         (
             "hedge.quantile = \"95\"\n",
-            "5:18 expected a number, found text",
+            "5:18 expected a number, found text (as in quantile = 99.5)",
         ),
         (
             "hedge.delay = \"1s\"\n",
@@ -306,7 +306,7 @@ fn what_endpoints_are_spared() {
         ),
         (
             "limits.adaptive = 1\n",
-            "5:19 expected true or false, found a number",
+            "5:19 expected true or false, found a number (as in adaptive = true)",
         ),
         (
             "limits.connections = 1\n",

@@ -129,7 +129,7 @@ fn what_is_not_there_is_an_error_and_what_is_empty_a_warning() {
         [
             "/etc/umay/umay.toml:1:12: `/etc/umay/empty` has no document to include (documents are files whose names end with .toml; a hidden file is none)",
             "/etc/umay/umay.toml:1:21: /etc/umay/gone is not there",
-            "/etc/umay/umay.toml:1:29: expected text, found a number",
+            "/etc/umay/umay.toml:1:29: expected text, found a number (as in include = [\"conf.d/*.toml\"])",
         ]
     );
     assert_eq!(

@@ -85,7 +85,7 @@ fn the_admin_listener_and_the_logs() {
         ),
         (
             "admin.bind = false\n",
-            "3:14 expected text, found true or false",
+            "3:14 expected text, found true or false (as in bind = \"off\")",
         ),
         (
             "admin.listen = \"off\"\n",
@@ -122,7 +122,7 @@ fn the_admin_listener_and_the_logs() {
         ),
         (
             "limits.fields = \"1KiB\"\n",
-            "3:17 expected a number, found text",
+            "3:17 expected a number, found text (as in fields = 200)",
         ),
         (
             "limits.connections = 0\n",
@@ -132,7 +132,7 @@ fn the_admin_listener_and_the_logs() {
         ("workers = 1025\n", "3:11 this has to be from 1 to 1024"),
         (
             "workers = 99999999999999999999\n",
-            "3:11 expected a number, found a number that is too large",
+            "3:11 expected a number, found a number that is too large (as in workers = 2)",
         ),
     ] {
         check(&format!("{BASE}{text}"), &[error]);

@@ -48,7 +48,7 @@ fn how_one_is_picked() {
         ("sticky = \"\"\n", "5:10 `` is no name of a cookie"),
         (
             "sticky = true\n",
-            "5:10 expected the name of a cookie or a table, found true or false",
+            "5:10 expected the name of a cookie or a table, found true or false (as in sticky = \"umay\")",
         ),
         (
             "sticky = { max_age = \"1h\" }\n",
@@ -67,7 +67,10 @@ fn how_one_is_picked() {
             "5:36 a cookie is kept for whole seconds, from one up (leave it out to keep the cookie until the browser closes)",
         ),
         ("panic = 101\n", "5:9 this has to be from 0 to 100"),
-        ("panic = \"50%\"\n", "5:9 expected a number, found text"),
+        (
+            "panic = \"50%\"\n",
+            "5:9 expected a number, found text (as in panic = 50)",
+        ),
         (
             "slow_start = 30\n",
             "5:14 a duration needs its unit (write \"30s\" or \"30ms\")",
@@ -215,7 +218,7 @@ fn mistakes_in_probes() {
         ),
         (
             "probe.expect = [200, true]\n",
-            "5:22 expected a status such as 200 or \"200-299\", found true or false",
+            "5:22 expected a status such as 200 or \"200-299\", found true or false (as in expect = [200, 204, \"300-399\"])",
         ),
         (
             "probe.expect = 100\n",

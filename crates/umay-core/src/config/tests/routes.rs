@@ -218,7 +218,7 @@ fn mistakes_in_what_is_changed() {
             "4:12 `http://app` is more than a host; write it as \"app.internal\" or \"app.internal:8080\"".to_owned(),
         ),
         ("hsts = \"true\"\n", format!("4:8 `true` has no max-age ({a_year})")),
-        ("hsts = 1\n", "4:8 expected true, false or text, found a number".to_owned()),
+        ("hsts = 1\n", "4:8 expected true, false or text, found a number (as in hsts = \"max-age=31536000; includeSubDomains\")".to_owned()),
         (
             "request_headers.set = { Content-Length = \"1\" }\n",
             "4:25 `Content-Length` cannot be changed (it follows the body)".to_owned(),
