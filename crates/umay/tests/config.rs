@@ -195,6 +195,21 @@ fn explanations_say_which_route_and_why_not_the_others() {
         code == 1 && out.contains("not api: it takes only HTTP"),
         "{out}"
     );
+    // TLS that nobody opens is as good as any other bytes.
+    let raw = "listen = \"127.0.0.1:1\"\nto = \"tcp://127.0.0.1:2\"\n";
+    dir.write("raw.toml", raw);
+    for (target, note) in [
+        ("tls:db.example", "opens no TLS"),
+        ("https://a.example/", "opens no TLS"),
+        ("http://a.example/", "no route of this listener takes HTTP"),
+    ] {
+        let (code, out, _) = umay(&dir, &["explain", target, "raw.toml"]);
+        assert!(code == 0 && out.contains(note), "{target} {out}");
+        assert!(
+            out.contains("  route        default (raw.toml:2:6)\n"),
+            "{out}"
+        );
+    }
     for (target, error) in [
         ("https://a.example:444/", "no listener is on port 444"),
         ("ftp://a.example/", "begin with https://"),

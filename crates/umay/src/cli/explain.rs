@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use umay_core::config::{self, Loaded};
 use umay_core::message::Fields;
-use umay_core::model::{HostPattern, Listener, Model};
+use umay_core::model::{HostPattern, Listener, Model, Protocol};
 use umay_core::route::{
     self, ClientCertFacts, Explanation, HttpQuery, Query, Table, has_dot_segments,
 };
@@ -138,10 +138,10 @@ fn listeners<'m>(
     }
     let fits = |listener: &&Listener| {
         let table = Table::for_listener(model, &listener.name);
-        !target.secure || listener.tls.is_some() || table.has_passthrough()
+        !target.secure || listener.tls.is_some() || table.has_passthrough() || table.serves_stream()
     };
     let found: Vec<_> = all().filter(fits).collect();
-    anyhow::ensure!(!found.is_empty(), "no listener has TLS");
+    anyhow::ensure!(!found.is_empty(), "no listener takes TLS");
     Ok(found)
 }
 
@@ -157,11 +157,10 @@ impl Asked<'_> {
     fn explain(&self, loaded: &Loaded, listener: &Listener) -> Value {
         let (target, model) = (self.target, &loaded.model);
         let table = Table::for_listener(model, &listener.name);
-        let sni = target.sni();
+        let way = Way::of(target, listener, &table);
         let mut notes = Vec::new();
-        let unopened = target.secure && table.match_passthrough(sni).is_some();
         let (mut certificate, mut refused) = (Value::Null, false);
-        if target.secure && !unopened {
+        if way == Way::Opened {
             match self.certificate(model, listener) {
                 Ok(found) => certificate = found,
                 Err(Untold::Refused(why)) => {
@@ -170,59 +169,50 @@ impl Asked<'_> {
                 }
                 Err(Untold::Unreadable(why)) => notes.push(why),
             }
+            let auth = listener
+                .tls
+                .as_ref()
+                .and_then(|tls| tls.client_auth.as_ref());
+            if auth.is_some_and(|auth| auth.required) && self.cert.is_none() {
+                let note = "this listener refuses clients without a certificate; tell one with --client-cert-cn";
+                notes.push(note.to_owned());
+            }
         }
-        let opened = !refused;
-        let path = target.path.as_bytes();
-        let is_request = target.protocol.is_none() && !unopened;
-        let sound = !is_request || !has_dot_segments(path);
-        if !sound {
-            notes
-                .push("the path has dot segments: refused with 400 before it is routed".to_owned());
+        let in_the_clear = matches!(way, Way::Plain | Way::Opened);
+        let is_request = target.protocol.is_none() && in_the_clear && table.serves_http();
+        if way == Way::Bytes {
+            let note = "this listener opens no TLS: it is carried as any other bytes";
+            notes.push(note.to_owned());
+        } else if target.protocol.is_none() && in_the_clear && !is_request {
+            let note = "no route of this listener takes HTTP: it is carried as any other bytes";
+            notes.push(note.to_owned());
         }
-        let request = HttpQuery {
-            host: target.name.as_bytes(),
-            path,
-            method: self.method.as_bytes(),
-            fields: self.fields,
-            sni,
-            client_cert: self.cert,
-            secure: target.secure,
-        };
-        let query = match target.protocol {
-            _ if unopened => Query::Passthrough { sni },
-            None => Query::Http(&request),
-            Some(protocol) => Query::Stream {
-                protocol,
-                sni,
-                client_cert: self.cert,
-            },
-        };
-        let told = route::explain(model, &listener.name, query);
-        let taken = told.taken.filter(|_| opened && sound);
-        let route = taken.and_then(|idx| model.routes.get(idx));
-        if let Some(tls) = listener.tls.as_ref().filter(|_| target.secure && !unopened)
-            && tls.client_auth.as_ref().is_some_and(|asked| asked.required)
-            && self.cert.is_none()
-        {
-            notes.push("this listener refuses clients without a certificate; tell one with --client-cert-cn".to_owned());
+        if is_request && has_dot_segments(target.path.as_bytes()) {
+            refused = true;
+            let note = "the path has dot segments: refused with 400 before it is routed";
+            notes.push(note.to_owned());
         }
-        if told.taken.is_none() && opened && sound {
+        let told = self.told(model, listener, way, is_request, &table);
+        let route = told.taken.filter(|_| !refused);
+        let route = route.and_then(|idx| model.routes.get(idx));
+        if told.taken.is_none() && !refused {
             notes.push(match is_request {
                 true => "no route takes it: it is answered with 404".to_owned(),
                 false => "no route takes it: the connection is closed".to_owned(),
             });
         }
+        let place = route.and_then(|route| loaded.routes.get(&route.name));
         json!({
             "asked": target.text,
             "listener": {
                 "name": listener.name,
                 "address": listener.bind.to_string(),
                 "tls": listener.tls.is_some(),
-                "opened": target.secure && !unopened,
+                "opened": way == Way::Opened,
             },
             "certificate": certificate,
             "route": route.map(|route| route.name.clone()),
-            "place": route.and_then(|route| loaded.routes.get(&route.name)).map(ToString::to_string),
+            "place": place.map(ToString::to_string),
             "settings": route.map(|route| settings(model, route, is_request, target.secure)),
             "to": route.map(|route| destination(model, route)),
             "others": others(model, &told),
@@ -230,11 +220,48 @@ impl Asked<'_> {
         })
     }
 
+    /// Asks the routes of a listener.
+    fn told(
+        &self,
+        model: &Model,
+        listener: &Listener,
+        way: Way,
+        is_request: bool,
+        table: &Table,
+    ) -> Explanation {
+        let target = self.target;
+        let sni = target.sni();
+        let request = HttpQuery {
+            host: target.name.as_bytes(),
+            path: target.path.as_bytes(),
+            method: self.method.as_bytes(),
+            fields: self.fields,
+            sni,
+            client_cert: self.cert,
+            secure: target.secure,
+        };
+        let query = match way {
+            Way::Unopened => Query::Passthrough { sni },
+            Way::Bytes => Query::Stream {
+                protocol: Protocol::Tcp,
+                // Where nothing has to be detected, no hello is read.
+                sni: sni.filter(|_| !table.only_stream()),
+                client_cert: None,
+            },
+            Way::Plain | Way::Opened if is_request => Query::Http(&request),
+            Way::Plain | Way::Opened => Query::Stream {
+                protocol: target.protocol.unwrap_or(Protocol::Tcp),
+                sni,
+                client_cert: self.cert,
+            },
+        };
+        route::explain(model, &listener.name, query)
+    }
+
     /// The certificate that the client gets, or why that is not known.
     fn certificate(&self, model: &Model, listener: &Listener) -> Result<Value, Untold> {
         let Some(tls) = certificates::load(model, listener) else {
-            let why = "this listener has no TLS: a client that begins with it is refused";
-            return Err(Untold::Refused(why.to_owned()));
+            return Ok(Value::Null);
         };
         let tls = tls.map_err(|problems| {
             let told: Vec<_> = problems.iter().map(ToString::to_string).collect();
@@ -253,6 +280,33 @@ impl Asked<'_> {
             Choice::Refuse { detail, .. } => Err(Untold::Refused(format!(
                 "the handshake is refused: {detail}"
             ))),
+        }
+    }
+}
+
+/// What becomes of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// There is none.
+    Plain,
+    /// A route delivers it unopened.
+    Unopened,
+    /// The listener opens it.
+    Opened,
+    /// The listener has no certificate, so it is as good as any other bytes.
+    Bytes,
+}
+
+impl Way {
+    fn of(target: &Target, listener: &Listener, table: &Table) -> Self {
+        if !target.secure {
+            Self::Plain
+        } else if table.match_passthrough(target.sni()).is_some() {
+            Self::Unopened
+        } else if listener.tls.is_some() {
+            Self::Opened
+        } else {
+            Self::Bytes
         }
     }
 }
