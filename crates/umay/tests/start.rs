@@ -109,7 +109,8 @@ fn a_doubtful_file_of_endpoints_is_a_warning() {
     let (said, verdict) = check();
     assert!(said.contains("endpoints.toml does not exist yet"), "{said}");
     assert!(said.contains("umay.toml:4:8"), "{said}");
-    assert_eq!(verdict, "The configuration can be used; warnings: 1.\n");
+    let usable = "The configuration can be used; warnings: 1.\n";
+    assert!(verdict.ends_with(usable), "{verdict}");
     let umay = umay!().config(&text).start();
     let line = umay.wait_event("does not exist yet");
     assert!(
@@ -123,9 +124,11 @@ fn a_doubtful_file_of_endpoints_is_a_warning() {
         "{said}"
     );
     dir.write("endpoints.toml", "endpoints = [\"127.0.0.1:1\"]\n");
-    assert_eq!(
-        check(),
-        (String::new(), "The configuration is good.\n".to_owned())
+    let (said, verdict) = check();
+    assert!(!said.contains("warning"), "{said}");
+    assert!(
+        verdict.ends_with("The configuration is good.\n"),
+        "{verdict}"
     );
 }
 
