@@ -57,7 +57,12 @@ struct Seen {
 impl Setup {
     /// Starts from the program's path; see [`umay!`](crate::umay).
     pub fn new(program: &str) -> Self {
-        let env = [("UMAY_WORKERS", "1"), ("UMAY_ADMIN__BIND", "127.0.0.1:0")];
+        let env = [
+            ("UMAY_WORKERS", "1"),
+            ("UMAY_ADMIN__BIND", "127.0.0.1:0"),
+            // Tests that write a file want to say when it is read.
+            ("UMAY_WATCH", "false"),
+        ];
         let env = env.map(|(key, value)| (key.to_owned(), value.to_owned()));
         Self {
             program: PathBuf::from(program),

@@ -1,5 +1,6 @@
 //! The life of the process: start everything in order, wait for a signal, end everything in order.
 
+mod files;
 mod plan;
 mod reload;
 mod signals;
@@ -11,6 +12,7 @@ pub use reload::{Read, Source};
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -32,6 +34,7 @@ use crate::telemetry::health::{Health, Stage};
 use crate::transparent::Applied;
 use crate::worker::Settings;
 use crate::worker_thread::{self, Change, Setup};
+use files::ConfigWatch;
 use signals::{Asked, Signals};
 use status::{Shown, Status};
 
@@ -58,6 +61,8 @@ pub struct App {
     shown: Arc<ArcSwap<Shown>>,
     /// Where the configuration comes from, if it can be read again.
     source: Option<Source>,
+    /// The files that it was read from.
+    watch: ConfigWatch,
     /// Those who ask for a reload.
     reloads: mpsc::Receiver<oneshot::Sender<Result<String, String>>>,
     /// Rules that send traffic here.
@@ -127,6 +132,7 @@ impl App {
             files,
             shown,
             source: None,
+            watch: ConfigWatch::default(),
             reloads,
             rules,
         })
@@ -136,12 +142,18 @@ impl App {
     /// for a while longer, then what is open may finish until the deadline. A second signal ends at
     /// once.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        self.run_from(None)
+        self.run_from(None, &[])
     }
 
-    /// The same; SIGHUP reads the configuration again from this source, if there is one.
-    pub fn run_from(mut self, source: Option<Source>) -> anyhow::Result<ExitCode> {
+    /// The same; SIGHUP reads the configuration again from this source, if there is one, and so does a change of
+    /// one of these files.
+    pub fn run_from(
+        mut self,
+        source: Option<Source>,
+        files: &[PathBuf],
+    ) -> anyhow::Result<ExitCode> {
         self.source = source;
+        self.watch.follow(files);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -171,6 +183,7 @@ impl App {
                         }
                     }
                 },
+                () = self.watch.changed() => self.reload_changed().await,
                 Some(tell) = self.reloads.recv() => {
                     let came = self.reload().await;
                     // Whoever asked may have gone.

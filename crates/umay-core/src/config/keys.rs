@@ -63,6 +63,7 @@ keys! {
     "balance": "balance", "\"{balance}\"", "\"least_connections\"", "How an endpoint of `to` is picked: {balances}.";
     "include": "file, directory or list", "none", "[\"conf.d/*.toml\"]", "Further documents: files, directories (their `*.toml` in the order of their names), or patterns such as `conf.d/*.toml`. They add listeners, routes (in order) and upstreams; what is of the whole configuration stands in one document only.";
     "workers": "number", "one per core", "2", "Worker threads.";
+    "watch": "true or false", "true", "false", "Watches the configuration's file and the files that it names (certificates, keys, authorities), and goes over to what they say when they change, as on SIGHUP. What is in directories of certificates is seen within 5 s, and only if a file comes or goes.";
     "zone": "text", "none", "\"eu-1a\"", "Where Umay itself stands. Endpoints of the same `zone` are preferred.";
     "to.to": "endpoint", "required", "\"http://10.0.0.1:3000\"", "The endpoint, as it would be written without a table.";
     "to.weight": "number", "1", "3", "Its share beside the others': up to 1000; with 0 it gets no new requests.";

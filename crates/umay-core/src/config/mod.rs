@@ -110,6 +110,7 @@ fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
         let count = reader.number(node, 1, 1024)?;
         usize::try_from(count).ok()
     });
+    let watch = top.take("watch").and_then(|node| reader.bool(node));
     let (admin, admin_socket) = admin(reader, &mut top);
     let log = log(reader, &mut top);
     let timeouts = settings::timeouts(reader, &mut top);
@@ -125,6 +126,7 @@ fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
     top.finish(reader);
     let model = Model {
         workers,
+        watch: watch.unwrap_or(true),
         admin,
         admin_socket,
         log,

@@ -29,6 +29,8 @@ pub type Name = String;
 pub struct Model {
     /// Worker threads; `None` means one per core.
     pub workers: Option<usize>,
+    /// The files that it was read from are watched, and read again when they change. Default: true.
+    pub watch: bool,
     /// Where the admin listener binds; `None` is `off`.
     pub admin: Option<SocketAddr>,
     /// The unix socket for what changes state; `None` (default) is `off`.

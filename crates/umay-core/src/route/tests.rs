@@ -22,6 +22,7 @@ pub(super) fn model(routes: Vec<Route>) -> Model {
     ];
     Model {
         workers: None,
+        watch: true,
         admin: None,
         admin_socket: None,
         log: Log {

@@ -5,6 +5,7 @@
 //! step, and connections with their next request.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ pub struct Read {
     pub plan: Plan,
     /// What is questionable, for people.
     pub warnings: Vec<String>,
+    /// The files that are to be watched.
+    pub files: Vec<PathBuf>,
 }
 
 /// Reads the configuration again, to take the place of what is served; an error is for people.
@@ -40,12 +43,35 @@ impl App {
     /// Reads the configuration again and goes over to it, or says why not.
     pub(super) async fn reload(&mut self) -> Result<String, String> {
         let started = Instant::now();
-        supervisor::reloading();
-        let came = match &mut self.source {
+        let read = self.read();
+        self.go_over(read, started).await
+    }
+
+    /// The same because files have changed: those that make no sense yet may be half written.
+    pub(super) async fn reload_changed(&mut self) {
+        let started = Instant::now();
+        let read = self.read();
+        if read.is_ok() || !self.watch.is_to_try_again() {
+            // What came of it is in the log.
+            let _ = self.go_over(read, started).await;
+        }
+    }
+
+    fn read(&mut self) -> Result<Read, String> {
+        self.watch.note();
+        match &mut self.source {
             Some(source) => source(&self.plan),
             None => Err("this Umay has no configuration to read again".to_owned()),
-        };
-        let came = match came {
+        }
+    }
+
+    async fn go_over(
+        &mut self,
+        read: Result<Read, String>,
+        started: Instant,
+    ) -> Result<String, String> {
+        supervisor::reloading();
+        let came = match read {
             Ok(read) => self.adopt(read).await,
             Err(why) => Err(why),
         };
@@ -75,6 +101,7 @@ impl App {
             model,
             plan,
             warnings,
+            files,
         } = read;
         let old = |site: &Site| {
             let same = |have: &Arc<Site>| have.listener.has_socket_of(&site.listener);
@@ -114,6 +141,7 @@ impl App {
             tracing::error!(%error, "log.level");
         }
         self.closed(&listening);
+        self.watch.follow(&files);
         self.shown
             .store(Arc::new(Shown::of(&model, &plan, &listening)));
         (self.listening, self.plan, self.model) = (listening, plan, model);

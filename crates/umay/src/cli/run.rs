@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use umay_core::config::{self, Problem};
+use umay_core::config::{self, Problem, Purpose, Sources};
+use umay_core::model::Model;
 
 use super::sources::{Flags, plan, planned_by, read};
 use super::{colour, eprint};
-use crate::app::{App, Plan, Read};
+use crate::app::{App, Plan, Read, Source};
 use crate::telemetry::events;
 
 #[derive(Debug, Args)]
@@ -35,7 +36,20 @@ pub(super) fn main(args: Arguments) -> anyhow::Result<ExitCode> {
         tracing::warn!("{problem}");
     }
     let app = App::start(&loaded.model, plan)?;
-    app.run_from(Some(Box::new(move |old| read_again(&args, old))))
+    let files = watched(&sources, &loaded.model);
+    let again: Source = Box::new(move |old| read_again(&args, old));
+    app.run_from(Some(again), &files)
+}
+
+/// The files that are to be read again when they change: the configuration's own and those that it names, but for
+/// those that are looked after by discovery.
+fn watched(sources: &Sources, model: &Model) -> Vec<PathBuf> {
+    if !model.watch || sources.file.is_none() {
+        return Vec::new();
+    }
+    let all = sources.files().into_iter().chain(config::files(model));
+    let others = all.filter(|(_, purpose)| *purpose != Purpose::Endpoints);
+    others.map(|(path, _)| path).collect()
 }
 
 /// Reads the configuration again, from all its sources, to take the place of what is served.
@@ -46,6 +60,7 @@ fn read_again(args: &Arguments, old: &Plan) -> Result<Read, String> {
     let planned = planned_by(&sources, |model| old.succeed(model));
     let (loaded, plan) = planned.map_err(|problems| told(&problems))?;
     Ok(Read {
+        files: watched(&sources, &loaded.model),
         warnings: loaded.warnings.iter().map(Problem::to_string).collect(),
         model: loaded.model,
         plan,

@@ -17,7 +17,7 @@ pub(super) const MAX_FILE: u64 = 4 * 1024 * 1024;
 /// Reads the file each time that it changes. What cannot be read or understood as a whole changes
 /// nothing: a file that is half written is not to take endpoints away.
 pub(super) async fn follow(path: PathBuf, scheme: Scheme, pace: Pace, news: mpsc::Sender<News>) {
-    let mut watch = FileWatch::new(&path);
+    let mut watch = FileWatch::new(std::slice::from_ref(&path));
     let mut last: Option<(Stamp, Vec<Wanted>)> = None;
     let mut heard = true;
     loop {

@@ -21,7 +21,7 @@ mod names;
 mod pace;
 mod resolver;
 mod table;
-mod watch;
+pub(crate) mod watch;
 
 #[cfg(test)]
 mod tests;

@@ -38,10 +38,10 @@ pub(super) fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 
 /// What tells that a file is another than before: the time of its last change, its size, and which file
 /// it is. `None` if there is none.
-pub(super) type Stamp = Option<(i64, i64, u64, u64)>;
+pub(crate) type Stamp = Option<(i64, i64, u64, u64)>;
 
 /// A file's stamp now.
-pub(super) fn stamp(path: &Path) -> Stamp {
+pub(crate) fn stamp(path: &Path) -> Stamp {
     let found = std::fs::metadata(path).ok()?;
     // Not the time of modification, which can be set.
     Some((found.ctime(), found.ctime_nsec(), found.len(), found.ino()))
@@ -50,19 +50,19 @@ pub(super) fn stamp(path: &Path) -> Stamp {
 /// The file names that events are listened to for; shared with the watcher's thread.
 type Names = Arc<Mutex<BTreeSet<OsString>>>;
 
-/// Watches the directory that a file is in, and the one that it leads to if it is a link: a watch on the
+/// Watches the directories that files are in, and those that they lead to if they are links: a watch on a
 /// file itself goes deaf when another takes its place, as in a volume of a Kubernetes ConfigMap.
-pub(super) struct FileWatch {
-    path: PathBuf,
+pub(crate) struct FileWatch {
+    paths: Vec<PathBuf>,
     watcher: Option<RecommendedWatcher>,
     dirs: BTreeSet<PathBuf>,
-    /// The file's own, and that of the one that it leads to.
+    /// The files' own, and those of the ones that they lead to.
     names: Names,
     heard: mpsc::Receiver<()>,
 }
 
 impl FileWatch {
-    pub(super) fn new(path: &Path) -> Self {
+    pub(crate) fn new(paths: &[PathBuf]) -> Self {
         let (tell, heard) = mpsc::channel(1);
         let names = Names::default();
         let heard_of = Arc::clone(&names);
@@ -73,7 +73,7 @@ impl FileWatch {
             }
         });
         let mut watch = Self {
-            path: path.to_owned(),
+            paths: paths.to_vec(),
             watcher: None,
             dirs: BTreeSet::new(),
             names,
@@ -87,9 +87,15 @@ impl FileWatch {
         watch
     }
 
-    /// Waits until something has happened to the file and is over, or until `most` has passed; tells
+    /// Watches these instead.
+    pub(crate) fn set_paths(&mut self, paths: &[PathBuf]) {
+        self.paths = paths.to_vec();
+        self.follow();
+    }
+
+    /// Waits until something has happened to the files and is over, or until `most` has passed; tells
     /// whether something was heard.
-    pub(super) async fn changed(&mut self, most: Duration) -> bool {
+    pub(crate) async fn changed(&mut self, most: Duration) -> bool {
         self.follow();
         if self.watcher.is_none() {
             sleep(most).await;
@@ -106,7 +112,7 @@ impl FileWatch {
         true
     }
 
-    /// Watches the directories where the file is now.
+    /// Watches the directories where the files are now.
     fn follow(&mut self) {
         let Some(watcher) = &mut self.watcher else {
             return;
@@ -117,16 +123,12 @@ impl FileWatch {
             let here = parent.as_os_str().is_empty();
             Some(if here { ".".into() } else { parent.to_owned() })
         };
-        let real = self.path.canonicalize().ok();
-        let name = |path: &Path| path.file_name().map(OsStr::to_owned);
-        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = name(&self.path)
-            .into_iter()
-            .chain(real.as_deref().and_then(name))
-            .collect();
-        let dirs: BTreeSet<PathBuf> = parent(&self.path)
-            .into_iter()
-            .chain(real.as_deref().and_then(parent))
-            .collect();
+        let real = self.paths.iter().flat_map(|path| path.canonicalize());
+        let all: Vec<PathBuf> = self.paths.iter().cloned().chain(real).collect();
+        let name = |path: &PathBuf| path.file_name().map(OsStr::to_owned);
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) =
+            all.iter().filter_map(name).collect();
+        let dirs: BTreeSet<PathBuf> = all.iter().filter_map(|path| parent(path)).collect();
         for gone in self.dirs.difference(&dirs) {
             // It may be removed already, and the watch with it.
             let _ = watcher.unwatch(gone);
