@@ -44,13 +44,33 @@ pub struct Route {
     pub upstream: Option<usize>,
     /// It goes to where the client was headed.
     pub to_original: bool,
+    learned: Arc<Learned>,
+    /// All its endpoints have no scheme: they are spoken to in the protocol that was detected.
+    undeclared: bool,
+}
+
+/// What a route has learned of its endpoints.
+#[derive(Debug)]
+struct Learned {
     /// Endpoints that speak before the client does, as the last silent client has shown: all of
     /// them as one, or each by itself where clients are headed to it.
     server_first: original::Table,
-    /// All its endpoints have no scheme: they are spoken to in the protocol that was detected.
-    undeclared: bool,
     /// One of its endpoints has answered in HTTP.
     speaks_http: AtomicBool,
+    /// Whom it has learned that of.
+    of: Option<model::Upstream>,
+}
+
+impl Learned {
+    /// True if it goes for this upstream, too: it has one of the same endpoints, or finds them at the same source.
+    fn holds_for(&self, upstream: Option<&model::Upstream>) -> bool {
+        let (Some(of), Some(upstream)) = (&self.of, upstream) else {
+            return false;
+        };
+        let known = |endpoint: &model::Endpoint| of.endpoints.iter().any(|e| e.is(endpoint));
+        let same_source = of.discovery.is_some() && of.discovery == upstream.discovery;
+        same_source || upstream.endpoints.iter().any(known)
+    }
 }
 
 /// What one worker serves at a listener now. Another configuration takes its place between two requests.
@@ -136,6 +156,11 @@ impl Site {
         }))
     }
 
+    /// All routes of the configuration.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
     /// A route that the table has named.
     pub fn route(&self, idx: RouteIdx) -> Option<&Route> {
         self.routes.get(idx)
@@ -152,8 +177,8 @@ impl fmt::Debug for Site {
 const REMEMBERED: usize = 4096;
 
 impl Route {
-    /// Prepares all routes of a model.
-    pub fn build(model: &Model, registry: &Arc<Registry>) -> Arc<[Self]> {
+    /// Prepares all routes of a model. Those that `old` has, too, go on with what they have learned.
+    pub fn build(model: &Model, registry: &Arc<Registry>, old: &[Self]) -> Arc<[Self]> {
         let place = |name: &String| model.upstreams.keys().position(|have| have == name);
         let to = |route: &model::Route| match &route.action {
             Action::Forward(name) => model.upstreams.get(name),
@@ -163,9 +188,24 @@ impl Route {
             let discovery = to(route).and_then(|upstream| upstream.discovery.as_ref());
             discovery.is_some_and(|discovery| discovery.source == Source::OriginalDestination)
         };
+        let learned = |route: &model::Route| {
+            let same = old.iter().find(|old| old.model.name == route.name);
+            let same = same.filter(|old| old.to_original == to_original(route));
+            let same = same.filter(|old| old.learned.holds_for(to(route)));
+            same.map(|old| Arc::clone(&old.learned)).unwrap_or_else(|| {
+                Arc::new(Learned {
+                    server_first: original::Table::new(match to_original(route) {
+                        true => REMEMBERED,
+                        false => 1,
+                    }),
+                    speaks_http: AtomicBool::new(false),
+                    of: to(route).cloned(),
+                })
+            })
+        };
         let build = |route: &model::Route| Self {
             to_original: to_original(route),
-            server_first: original::Table::new(if to_original(route) { REMEMBERED } else { 1 }),
+            learned: learned(route),
             model: route.clone(),
             metrics: registry.route(&route.name),
             upstream: match &route.action {
@@ -176,19 +216,19 @@ impl Route {
                 // What one destination speaks says nothing about the others.
                 !to_original(route) && upstream.schemes().all(|scheme| scheme == Scheme::Detected)
             }),
-            speaks_http: AtomicBool::new(false),
         };
         model.routes.iter().map(build).collect()
     }
 
     /// True if its endpoints, or the one that this client was headed to, are known to speak first.
     pub fn is_server_first(&self, client: &Client) -> bool {
-        self.server_first.contains(&self.spoken_to(client))
+        let table = &self.learned.server_first;
+        table.contains(&self.spoken_to(client))
     }
 
     /// Remembers who spoke first on it.
     pub fn learn_server_first(&self, client: &Client, server_first: bool) {
-        let (table, to) = (&self.server_first, self.spoken_to(client));
+        let (table, to) = (&self.learned.server_first, self.spoken_to(client));
         match (table.contains(&to), server_first) {
             (false, true) => drop(table.insert(&to)),
             (true, false) => table.remove(table.key(&to)),
@@ -204,13 +244,14 @@ impl Route {
     /// True if raw streams may take the route. Where endpoints have no scheme and one has answered
     /// in HTTP, they may not: what is nearly HTTP would reach it unchecked, as a stream.
     pub fn takes_streams(&self) -> bool {
-        !(self.undeclared && self.speaks_http.load(Relaxed))
+        !(self.undeclared && self.learned.speaks_http.load(Relaxed))
     }
 
     /// Remembers that an endpoint has answered in HTTP.
     pub fn learn_http(&self) {
-        if self.undeclared && !self.speaks_http.load(Relaxed) {
-            self.speaks_http.store(true, Relaxed);
+        let speaks_http = &self.learned.speaks_http;
+        if self.undeclared && !speaks_http.load(Relaxed) {
+            speaks_http.store(true, Relaxed);
         }
     }
 }

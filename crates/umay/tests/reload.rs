@@ -13,6 +13,7 @@ use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use umay_test::http2::Endpoint;
+use umay_test::programs::dnsmasq;
 use umay_test::tungstenite::Message;
 use umay_test::{
     Certs, Conn, End, GET, Refusing, Server, TempDir, Umay, eventually, umay, websocket,
@@ -398,28 +399,51 @@ fn who_waits_for_endpoints_gets_those_of_the_new_configuration() {
 
 #[test]
 fn endpoints_stay_while_names_are_asked_for_anew() {
+    // Takes questions and answers none.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let one = Server::ok("one");
-    let port = one.addr().port();
-    let config = |more: &str| {
+    let names = dnsmasq("127.0.0.1 one.test\n", "");
+    let config = |names: SocketAddr, more: &str| {
         format!(
-            "listen = \"127.0.0.1:0\"\nto = \"web\"\n{more}\n[upstream.web]\nto = [\"http://localhost:{port}\"]\n"
+            "listen = \"127.0.0.1:0\"\nto = \"web\"\ndns = {{ servers = [\"{names}\"], timeout = \"200ms\" }}\n\
+             [upstream.web]\nto = [{more}\"http://one.test:{}\"]\n",
+            one.addr().port()
         )
     };
-    let umay = umay!().config(config("")).start();
+    let umay = umay!().config(config(names.addr, "")).start();
     let mut conn = umay.connect();
     assert_eq!(conn.ask(GET).unwrap().text(), "one");
-    let to = silent.local_addr().unwrap();
-    let away = format!("dns = {{ servers = [\"{to}\"], timeout = \"200ms\" }}");
-    let with = config(&away).replace("to = [", "to = [\"http://nobody.test:80\", ");
-    assert!(umay.reload(with));
-    let status = || umay.admin_get("/status").text();
-    eventually("a name server that does not answer", || {
-        status().contains("nobody.test").then_some(())
-    });
+    let silent = silent.local_addr().unwrap();
+    assert!(umay.reload(config(silent, "\"http://two.test:80\", ")));
+    let problem = || umay.admin_get("/status").text().contains("two.test");
+    eventually("a problem with names", || problem().then_some(()));
     for _ in 0..50 {
         assert_eq!(conn.ask(GET).unwrap().text(), "one");
         std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(umay.reload(config(names.addr, "")));
+    eventually("no problem", || (!problem()).then_some(()));
+    assert_eq!(conn.ask(GET).unwrap().text(), "one");
+}
+
+#[test]
+fn what_a_route_has_learned_of_its_endpoints_is_not_forgotten() {
+    let one = Server::ok("one");
+    let config = |more: &str| format!("listen = \"127.0.0.1:0\"\nto = \"{}\"\n{more}", one.addr());
+    let umay = umay!().config(config("")).start();
+    assert_eq!(umay.get("a.test", "/").text(), "one");
+    // It speaks HTTP, so nothing that is nearly HTTP is given to it as a raw stream.
+    for more in [
+        "",
+        "timeouts.keep_alive = \"30s\"\n",
+        "log.level = \"info\"\n",
+    ] {
+        assert!(umay.reload(config(more)));
+        let before = one.connections();
+        let mut raw = umay.connect();
+        raw.send("\x01\x02\x03 no HTTP\r\n\r\n").unwrap();
+        raw.read_to_end().unwrap();
+        assert_eq!(one.connections(), before, "{more}");
     }
 }
 

@@ -28,20 +28,22 @@ impl Plan {
         tls::install_provider();
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let workers = model.workers.unwrap_or_else(cores);
-        Self::build_on(model, workers, Registry::new(workers), &[])
+        Self::build_on(model, workers, Registry::new(workers), (&[], &[]))
     }
 
     /// What takes the place of this one: workers and metrics stay, and so does what has not changed.
     pub fn succeed(&self, model: &Model) -> Result<Self, Vec<TlsProblem>> {
         let registry = Arc::clone(&self.registry);
-        Self::build_on(model, self.workers, registry, &self.upstreams)
+        let routes = self.sites.first().map(|site| site.routes());
+        let old = (&*self.upstreams, routes.unwrap_or_default());
+        Self::build_on(model, self.workers, registry, old)
     }
 
     fn build_on(
         model: &Model,
         workers: usize,
         registry: Arc<Registry>,
-        old: &[Arc<Upstream>],
+        (old, old_routes): (&[Arc<Upstream>], &[Route]),
     ) -> Result<Self, Vec<TlsProblem>> {
         let mut problems = Vec::new();
         let mut upstreams = Vec::new();
@@ -54,7 +56,7 @@ impl Plan {
                 Err(more) => problems.extend(more),
             }
         }
-        let routes = Route::build(model, &registry);
+        let routes = Route::build(model, &registry, old_routes);
         let mut sites = Vec::new();
         for listener in model.listeners.values() {
             match Site::build(model, listener, &routes) {
