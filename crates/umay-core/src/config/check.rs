@@ -159,12 +159,16 @@ fn check_listeners(reader: &mut Reader, model: &Model, route: &Route) {
         reader.error_at(&place, message, "add client_auth to its listener");
     }
     let secure = on().any(|listener| listener.tls.is_some());
-    let streams = route.passthrough || route.serves_tcp(&model.upstreams);
-    if !route.matches.sni.is_empty() && !secure && !streams {
+    if !route.matches.sni.is_empty() && !secure && !route.passthrough {
         let message = format!(
             "route `{name}` can never be taken: it matches by sni, and no listener of it has TLS"
         );
-        let hint = "add cert and key to its listener, or match by host";
+        let hint = match route.serves_tcp(&model.upstreams) {
+            true => {
+                "add passthrough = true to deliver TLS unopened, or cert and key to its listener"
+            }
+            false => "add cert and key to its listener, or match by host",
+        };
         reader.error_at(&place, message, hint);
     }
     let hsts = |filter: &Filter| matches!(filter, Filter::Hsts(_));

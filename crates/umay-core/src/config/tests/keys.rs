@@ -46,6 +46,7 @@ pub(super) fn document_with(path: &str, value: &str) -> String {
         }
         "route.to" => format!("{}{line}[upstream.app]\n{to}", route("")),
         "route.redirect" | "route.respond" => route(&line),
+        "route.sni" => route(&format!("{to}passthrough = true\n{line}")),
         "route.rewrite_prefix.from" => route(&format!(
             "{to}rewrite_prefix = {{ to = \"/b\", {} }}\n",
             line.trim()
