@@ -44,11 +44,6 @@ impl Budget {
         }
     }
 
-    /// Other settings, as of a reload; what happened is kept.
-    pub fn set(&mut self, percent: u32, floor: u32) {
-        (self.percent, self.floor) = (percent, floor);
-    }
-
     /// Takes one retry out of the budget at `now`, in milliseconds; false if there is none.
     ///
     /// `requests_so_far` only grows, and does not count retries. Requests since the last call are taken to have come

@@ -24,7 +24,7 @@ mod tests;
 use std::fmt;
 use std::time::Duration;
 
-pub use chance::{below, mix, unit};
+pub use chance::{below, hash, mix, unit};
 
 /// What a balancer asks of the endpoints that it may pick from, which are known by index.
 pub trait Field {

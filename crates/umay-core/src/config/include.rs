@@ -79,7 +79,12 @@ impl Sources {
             let documents = found;
             self.included.push(Included { entry, documents });
         }
-        let (root, _) = tree::build(self);
+        // What was included makes it another tree.
+        let root = if self.included.is_empty() {
+            root
+        } else {
+            tree::build(self).0
+        };
         self.values.0 = secret::references(&Around::of(self), &root)
             .into_iter()
             .map(|reference| {

@@ -24,12 +24,36 @@ mod sources;
 mod upstreams;
 mod whole;
 
+use std::time::Duration;
+
 use super::*;
-use crate::model::{Action, CertificateSource, Endpoint, Scheme};
+use crate::model::{Action, CertificateSource, Endpoint, Scheme, Upstream};
 
 /// A listener and an endpoint: what most documents here begin with.
 const LISTEN: &str = "listen = \"127.0.0.1:8080\"\n";
 const BASE: &str = "listen = \"127.0.0.1:8080\"\nto = \"127.0.0.1:1\"\n";
+
+/// An upstream of two endpoints; what is written behind it begins in line 5.
+const APP: &str = "listen = \"127.0.0.1:8080\"\nto = \"app\"\n[upstream.app]\nto = [\"http://127.0.0.1:1\", \"http://127.0.0.1:2\"]\n";
+
+#[track_caller]
+fn upstream(text: &str) -> Upstream {
+    let loaded = loaded(&format!("{APP}{text}"));
+    assert_eq!(loaded.warnings, []);
+    loaded.model.upstreams["app"].clone()
+}
+
+/// Each text, behind the head, with its error.
+#[track_caller]
+fn wrong(cases: &[(&str, &str)]) {
+    for (text, error) in cases {
+        check(&format!("{APP}{text}"), &[error]);
+    }
+}
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
 
 fn file(text: &str) -> Sources {
     Sources {

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use umay_core::model::Model;
 
 use super::Plan;
+use crate::conn::unix_now;
 use crate::site::Site;
 use crate::telemetry::access::rfc3339;
 use crate::telemetry::health::Health;
@@ -56,11 +57,6 @@ impl Shown {
             refused: Some(why.to_owned()),
         }
     }
-}
-
-fn unix_now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap_or_default().as_secs()
 }
 
 /// The status of a process.

@@ -8,8 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
 use umay_core::config::{self, Shown};
 
-use super::sources::{Flags, read};
-use super::{colour, eprint};
+use super::sources::{Flags, loaded, read};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Config {
@@ -51,12 +50,8 @@ pub(super) fn main(command: Config) -> anyhow::Result<ExitCode> {
 
 fn show(args: Show) -> anyhow::Result<ExitCode> {
     let sources = read(args.file, &args.flags)?;
-    let loaded = match config::load(&sources) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            eprint(&config::render(&problems, &sources, colour()));
-            return Ok(ExitCode::FAILURE);
-        }
+    let Some(loaded) = loaded(&sources) else {
+        return Ok(ExitCode::FAILURE);
     };
     let shown = Shown::new(&sources, &loaded);
     match args.format {

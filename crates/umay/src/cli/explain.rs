@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
-use umay_core::config::{self, Loaded};
+use umay_core::config::Loaded;
 use umay_core::message::Fields;
 use umay_core::model::{HostPattern, Listener, Model, Protocol};
 use umay_core::route::{
@@ -16,9 +16,9 @@ use umay_core::route::{
 };
 
 use super::explained::{Text, destination, settings};
-use super::sources::{Flags, read};
+use super::sources::{Flags, loaded, read};
 use super::target::Target;
-use super::{Format, certificates, colour, eprint};
+use super::{Format, certificates};
 use crate::telemetry::access::rfc3339;
 use crate::tls::Choice;
 
@@ -71,12 +71,8 @@ pub(super) fn main(args: Arguments) -> anyhow::Result<ExitCode> {
         subject: String::new(),
     });
     let sources = read(args.file, &args.flags)?;
-    let loaded = match config::load(&sources) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            eprint(&config::render(&problems, &sources, colour()));
-            return Ok(ExitCode::FAILURE);
-        }
+    let Some(loaded) = loaded(&sources) else {
+        return Ok(ExitCode::FAILURE);
     };
     let asked = Asked {
         target: &args.target,

@@ -153,6 +153,12 @@ fn value(reference: &Reference) -> Result<String, String> {
     }
 }
 
+/// What the sources say; `None` if what is wrong was told.
+pub(super) fn loaded(sources: &Sources) -> Option<Loaded> {
+    let tell = |problems: &Vec<Problem>| eprint(&config::render(problems, sources, colour()));
+    config::load(sources).inspect_err(tell).ok()
+}
+
 /// Everything from the sources to what can be started, with all that is wrong on the way.
 pub(super) fn plan(sources: &Sources) -> Result<(Loaded, Plan), Vec<Problem>> {
     planned_by(sources, Plan::build)

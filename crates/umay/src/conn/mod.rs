@@ -16,7 +16,7 @@ pub use ledger::Silent;
 pub use pulse::Pulse;
 pub use splice::{Broken, Pipe, Pipes};
 pub use stream::{Answered, Reset, Stream};
-pub use timer::{Deadline, Millis, NEVER, START, TICK, Timers, now};
+pub use timer::{Deadline, Millis, NEVER, START, TICK, Timers, now, unix_now};
 pub use watched::{SEND_BUFFER, Watch, Watched, header_list};
 
 use std::future::{Future, poll_fn};
@@ -27,6 +27,20 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+
+/// True if a connect failed for something that this process or machine is out of, so that it says nothing of the peer.
+pub fn is_ours(error: &Error) -> bool {
+    use rustix::io::Errno;
+    const OURS: [Errno; 5] = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::NOBUFS,
+        // No local port is left for this destination.
+        Errno::ADDRNOTAVAIL,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| OURS.contains(&errno))
+}
 
 /// A connection and what was read ahead from it. Holds a buffer only while there is something in it.
 #[derive(Debug)]

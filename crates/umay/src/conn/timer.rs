@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Time between two looks at the table.
 pub const TICK: Duration = Duration::from_millis(50);
@@ -25,6 +25,12 @@ pub static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Milliseconds since [`START`], exactly.
 pub fn now() -> Millis {
     u64::try_from(START.elapsed().as_millis()).unwrap_or(NEVER - 1)
+}
+
+/// Now, as Unix time in seconds.
+pub fn unix_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
 }
 
 /// The deadlines of one worker.

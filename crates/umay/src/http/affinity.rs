@@ -1,6 +1,6 @@
 //! What keeps requests at one endpoint: the key of consistent hashing, and the cookie.
 
-use umay_core::balance::mix;
+use umay_core::balance::hash;
 use umay_core::headers::Forwarded;
 use umay_core::message::{FieldId, Fields, Request};
 use umay_core::model::{HashBy, Sticky};
@@ -59,13 +59,6 @@ pub(super) fn set_cookie(sticky: &Sticky, endpoint: &Endpoint, secure: bool) -> 
     let secure = if secure || must { "; Secure" } else { "" };
     let age = age.unwrap_or_default();
     format!("{name}={token:016x}; Path=/; HttpOnly; SameSite=Lax{secure}{age}")
-}
-
-/// FNV-1a, mixed.
-fn hash(bytes: &[u8]) -> u64 {
-    mix(bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    }))
 }
 
 #[cfg(test)]

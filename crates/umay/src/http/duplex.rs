@@ -5,7 +5,7 @@
 
 use std::io::ErrorKind;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use umay_core::grpc;
 use umay_core::message::{FieldId, Framing, Method, Response};
@@ -16,7 +16,7 @@ use umay_h1::{self as h1, Malformed, Scan};
 use super::body::{self, Half, Outgoing, Pace, Stop, Waiting};
 use super::head::{self, Delivery};
 use super::{head_limits, head2, websocket};
-use crate::conn::{Answered, Conn, Deadline, Millis, NEVER, Reset, Watch};
+use crate::conn::{Answered, Conn, Deadline, Millis, NEVER, Reset, Watch, unix_now};
 use crate::drain::Phase;
 use crate::upstream::{Awaited, Lease};
 use crate::worker::Worker;
@@ -511,12 +511,6 @@ impl Duplex<'_> {
         }
         Ok(())
     }
-}
-
-/// Seconds since 1970.
-fn unix_now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap_or_default().as_secs()
 }
 
 /// Reads ahead from a client, for that is how it is known that one has left, with what detail.

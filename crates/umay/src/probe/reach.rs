@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rustix::io::Errno;
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,6 +15,7 @@ use umay_core::model::Endpoint;
 use super::io::{Io, Metered};
 use super::words::{broken, tidy};
 use super::{Failure, Limit, PARTING};
+use crate::conn::is_ours;
 use crate::original;
 use crate::tls::{self, ClientTls, Offer};
 
@@ -57,18 +57,6 @@ pub(super) async fn connect(
     }
     let why = tidy(&failures.join("; "));
     Err(Failure { why, ours })
-}
-
-fn is_ours(error: &io::Error) -> bool {
-    const OURS: [Errno; 5] = [
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::NOMEM,
-        Errno::NOBUFS,
-        // All ports towards this address are in use.
-        Errno::ADDRNOTAVAIL,
-    ];
-    Errno::from_io_error(error).is_some_and(|errno| OURS.contains(&errno))
 }
 
 /// Shakes hands as requests do, but verifies anew each time: a session that is resumed shows no
@@ -135,6 +123,8 @@ pub(super) async fn leave(mut io: Io) {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     #[test]

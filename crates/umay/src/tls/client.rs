@@ -15,6 +15,7 @@ use super::files::{self, Certificate};
 use super::problem::{TlsProblem, both, broken};
 use super::provider;
 use super::verify::{AcceptAny, Verifier};
+use crate::conn::unix_now;
 
 /// How TLS is spoken to the endpoints of one upstream, shared by all workers. Sessions with up to
 /// 256 names are resumed; they are never shared with another upstream or kept over a reload.
@@ -83,7 +84,7 @@ impl ClientTls {
             return Err(problems);
         };
         let config = config(verifier, client.as_ref()).map_err(|error| vec![broken(&error)])?;
-        let now = files::unix_now();
+        let now = unix_now();
         let warning = client.and_then(|certificate| certificate.warning(now));
         let configs = Offer::ALL.map(|offer| {
             let mut config = config.clone();

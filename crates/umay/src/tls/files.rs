@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -79,12 +78,6 @@ impl Certificate {
         };
         Some(TlsProblem::in_file(&info.cert_file, what, hint).into_warning())
     }
-}
-
-/// Now, as Unix time in seconds.
-pub(super) fn unix_now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap_or_default().as_secs()
 }
 
 /// Reads certificate authorities: the store that trusts them, and each as it is in the file.

@@ -19,6 +19,7 @@ use super::files::{self, Certificate, CertificateInfo};
 use super::names::{Id, Names};
 use super::problem::{Severity, TlsProblem, both, broken};
 use super::{dir, provider};
+use crate::conn::unix_now;
 
 /// A listener's certificates and settings, shared by all workers. Made anew on a reload, and then
 /// with new ticket keys: no session outlives the certificates and authorities it was made with.
@@ -215,7 +216,7 @@ impl Keyring {
             let what = "a TLS listener has no certificate";
             problems.push(TlsProblem::new(what, "give it a certificate and its key"));
         }
-        let now = files::unix_now();
+        let now = unix_now();
         let mut certificates = Vec::with_capacity(pairs.len());
         let mut nameless = 0;
         for pair in &pairs {

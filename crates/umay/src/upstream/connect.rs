@@ -15,7 +15,7 @@ use umay_core::reason::Reason;
 
 use super::room::Berth;
 use super::{Endpoint, Lease, Share};
-use crate::conn::{Conn, Deadline, Io, Plain, prepare, until};
+use crate::conn::{Conn, Deadline, Io, Plain, is_ours, prepare, until};
 use crate::original::{self, Outgoing};
 use crate::tls::{self, Offer};
 
@@ -159,21 +159,10 @@ async fn dial(address: SocketAddr) -> Result<Dialled, Failure> {
 }
 
 fn dial_reason(error: &io::Error) -> Reason {
-    use rustix::io::Errno;
-    const OURS: [Errno; 5] = [
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::NOMEM,
-        Errno::NOBUFS,
-        // No local port is left for this destination.
-        Errno::ADDRNOTAVAIL,
-    ];
     match error.kind() {
         ErrorKind::ConnectionRefused => Reason::ConnectRefused,
         ErrorKind::TimedOut => Reason::ConnectTimeout,
-        _ if Errno::from_io_error(error).is_some_and(|errno| OURS.contains(&errno)) => {
-            Reason::Overloaded
-        }
+        _ if is_ours(error) => Reason::Overloaded,
         _ => Reason::ConnectFailed,
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use umay_core::balance::{self, mix};
+use umay_core::balance::{self, hash, mix};
 use umay_core::latency::Latency;
 use umay_core::model;
 
@@ -197,15 +197,12 @@ pub(super) fn take(count: &AtomicU32, cap: u32) -> bool {
     count.fetch_update(Relaxed, Relaxed, more).is_ok()
 }
 
-/// FNV-1a, mixed: short, and the same on every machine.
+/// Who an endpoint is, in short.
 fn id(address: &model::Endpoint, addresses: &[SocketAddr]) -> u64 {
     let mut text = format!("{:?} {} {}", address.scheme, address.host, address.port);
     for address in addresses {
         // Writing to a string cannot fail.
         let _ = write!(text, " {address}");
     }
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    mix(hash)
+    hash(text.as_bytes())
 }

@@ -1,31 +1,7 @@
 //! How an endpoint is picked, and how it is asked whether it is well.
 
-use std::time::Duration;
-
 use super::*;
-use crate::model::{Balance, HashBy, Probe, ProbeKind, Sticky, Upstream};
-
-/// What is written behind it begins in line 5.
-const APP: &str = "listen = \"127.0.0.1:8080\"\nto = \"app\"\n[upstream.app]\nto = [\"http://127.0.0.1:1\", \"http://127.0.0.1:2\"]\n";
-
-#[track_caller]
-fn upstream(text: &str) -> Upstream {
-    let loaded = loaded(&format!("{APP}{text}"));
-    assert_eq!(loaded.warnings, []);
-    loaded.model.upstreams["app"].clone()
-}
-
-/// Each text, behind the head, with its error.
-#[track_caller]
-fn wrong(cases: &[(&str, &str)]) {
-    for (text, error) in cases {
-        check(&format!("{APP}{text}"), &[error]);
-    }
-}
-
-fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
+use crate::model::{Balance, HashBy, Probe, ProbeKind, Sticky};
 
 #[test]
 fn how_one_is_picked() {
