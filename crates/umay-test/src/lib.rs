@@ -33,7 +33,7 @@ pub use http::Message;
 pub use proxy::{Failure, Setup, Umay};
 pub use server::{Refusing, Server, Stuck, answer, ok};
 pub use tools::{
-    DEADLINE, TempDir, eventually, open_files, peak_rss, polled_files, raise_open_files, rss,
+    DEADLINE, Door, TempDir, eventually, open_files, peak_rss, polled_files, raise_open_files, rss,
     unique_address,
 };
 

@@ -31,6 +31,8 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct Umay {
     child: Child,
+    /// Those that took its place, one after the other.
+    successors: Vec<Pid>,
     listening: Vec<(String, SocketAddr)>,
     admin: Option<SocketAddr>,
     seen: Arc<Seen>,
@@ -91,6 +93,12 @@ impl Setup {
         self
     }
 
+    /// No such variable, although there is one by default.
+    pub fn without(mut self, key: &str) -> Self {
+        self.env.remove(key);
+        self
+    }
+
     /// Worker threads.
     pub fn workers(self, workers: usize) -> Self {
         self.env("UMAY_WORKERS", workers.to_string())
@@ -146,6 +154,7 @@ impl Setup {
         ];
         let mut umay = Umay {
             child,
+            successors: Vec::new(),
             listening: Vec::new(),
             admin: None,
             seen,
@@ -347,21 +356,67 @@ impl Umay {
         })
     }
 
-    /// Its process id.
+    /// Its process id; after an upgrade that of the process that serves now.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        u32::try_from(self.process().as_raw_nonzero().get()).unwrap()
+    }
+
+    fn process(&self) -> Pid {
+        let last = self.successors.last().copied();
+        last.unwrap_or_else(|| Pid::from_child(&self.child))
     }
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).unwrap();
+        kill_process(self.process(), signal).unwrap();
+    }
+
+    /// Lets the program take over from itself (SIGUSR2), and waits for what comes of it: an error is why it did not.
+    #[track_caller]
+    pub fn upgrade(&mut self) -> Result<(), String> {
+        let before = self.events().len();
+        self.signal(Signal::USR2);
+        self.upgraded(before)
+    }
+
+    /// Waits for what comes of an upgrade, of which nothing is said in the first bytes of the event log.
+    #[track_caller]
+    pub fn upgraded(&mut self, before: usize) -> Result<(), String> {
+        let pid = eventually("what comes of an upgrade", || {
+            let events = self.events();
+            let mut lines = events.get(before..)?.lines();
+            lines.find_map(|line| {
+                if let Some((_, why)) = line.split_once("not upgraded, this process serves on: ") {
+                    return Some(Err(why.to_owned()));
+                }
+                let (_, rest) = line.split_once(": Process ")?;
+                let (pid, _) = rest.split_once(" serves; this one, ")?;
+                Some(Ok(Pid::from_raw(pid.parse().ok()?)?))
+            })
+        })?;
+        self.successors.push(pid);
+        Ok(())
+    }
+
+    /// The process that it was started as, and whether it has ended, and how.
+    #[track_caller]
+    pub fn wait_first_exit(&mut self) -> i32 {
+        let status = eventually("the first umay to end", || self.child.try_wait().unwrap());
+        status
+            .code()
+            .unwrap_or_else(|| panic!("umay ended with {status}"))
     }
 
     /// Waits for its end and gives its exit code. All that it wrote has been read then.
     #[track_caller]
     pub fn wait_exit(&mut self) -> i32 {
         let status = eventually("umay to end", || self.child.try_wait().unwrap());
+        // What took its place holds the same pipes.
+        for successor in &self.successors {
+            eventually("what took its place to end", || {
+                gone(*successor).then_some(())
+            });
+        }
         for reader in self.readers.drain(..) {
             reader.join().unwrap();
         }
@@ -380,6 +435,12 @@ impl Umay {
 
 impl Drop for Umay {
     fn drop(&mut self) {
+        for successor in &self.successors {
+            // One that ended may have left its number to another process.
+            if is_ours(*successor) {
+                kill_process(*successor, Signal::KILL).ok();
+            }
+        }
         self.child.kill().ok();
         self.child.wait().ok();
         if thread::panicking() {
@@ -392,6 +453,22 @@ impl Drop for Umay {
             );
         }
     }
+}
+
+/// True if a process has ended; who has to be told of that may not have looked yet.
+fn gone(process: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
+    stat.map_or(true, |stat| {
+        let state = stat.rsplit(')').next().unwrap_or_default();
+        state.trim_start().starts_with('Z')
+    })
+}
+
+/// True if a process is a Umay that another Umay has started.
+fn is_ours(process: Pid) -> bool {
+    let environ = std::fs::read(format!("/proc/{}/environ", process.as_raw_nonzero()));
+    let environ = environ.unwrap_or_default();
+    String::from_utf8_lossy(&environ).contains("_UMAY_SUCCEEDS=1")
 }
 
 impl Seen {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
@@ -27,6 +28,29 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         }
         assert!(Instant::now() < end, "waited {DEADLINE:?} for {what}");
         thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A door that a test opens, and at which its endpoints wait.
+#[derive(Clone, Debug, Default)]
+pub struct Door(Arc<(Mutex<bool>, Condvar)>);
+
+impl Door {
+    /// Waits until it is open.
+    ///
+    /// # Panics
+    /// After [`DEADLINE`].
+    pub fn wait(&self) {
+        let open = self.0.0.lock().unwrap();
+        let shut = |open: &mut bool| !*open;
+        let (open, _) = self.0.1.wait_timeout_while(open, DEADLINE, shut).unwrap();
+        assert!(*open, "nobody has opened the door");
+    }
+
+    /// Opens it, for good.
+    pub fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
     }
 }
 

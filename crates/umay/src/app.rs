@@ -1,12 +1,16 @@
 //! The life of the process: start everything in order, wait for a signal, end everything in order.
 
+mod admins;
 mod files;
+mod inherit;
 mod plan;
 mod reload;
 mod signals;
 mod status;
 mod supervisor;
+mod upgrade;
 
+pub use inherit::Inherited;
 pub use plan::Plan;
 pub use reload::{Read, Source};
 
@@ -14,18 +18,19 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use umay_core::model::Model;
 
-use crate::admin::{self, Admin, AdminState, Control, Socket};
+use crate::admin::AdminState;
 use crate::drain::Phase;
-use crate::keeper::{self, Keeper};
+use crate::keeper::Keeper;
 use crate::listener;
 use crate::original;
 use crate::site::Site;
@@ -34,26 +39,30 @@ use crate::telemetry::health::{Health, Stage};
 use crate::transparent::Applied;
 use crate::worker::Settings;
 use crate::worker_thread::{self, Change, Setup};
+use admins::{Admins, Ask, Asked};
 use files::ConfigWatch;
-use signals::{Asked, Signals};
-use status::{Shown, Status};
+use signals::{Called, Signals};
+use status::Shown;
+use upgrade::Came;
 
 /// Time that what was cut has to say so in the log.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A process that serves.
 pub struct App {
+    runtime: Rc<tokio::runtime::Runtime>,
+    /// Until it runs.
+    signals: Option<Signals>,
     plan: Plan,
     health: Health,
-    admin: Option<Admin>,
+    admin: Admins,
     access: Option<AccessWriter>,
     keeper: Keeper,
-    socket: Option<Socket>,
     threads: Threads,
     /// Where it listens, by the listener's name.
     pub listening: Vec<(String, SocketAddr)>,
-    /// Where the admin listener is, if there is one.
-    pub admin_address: Option<SocketAddr>,
+    /// The sockets of each, for who takes this process's place. They are the workers' as long as those accept.
+    sockets: Vec<Vec<TcpListener>>,
     model: Model,
     /// The limit on open files.
     files: usize,
@@ -63,8 +72,8 @@ pub struct App {
     source: Option<Source>,
     /// The files that it was read from.
     watch: ConfigWatch,
-    /// Those who ask for a reload.
-    reloads: mpsc::Receiver<oneshot::Sender<Result<String, String>>>,
+    /// What others ask for, with where they are to be told what came of it.
+    asks: mpsc::Receiver<Asked>,
     /// Rules that send traffic here.
     rules: Option<Applied>,
 }
@@ -72,24 +81,29 @@ pub struct App {
 impl App {
     /// Opens all sockets and starts all threads. When it returns, connections are served.
     pub fn start(model: &Model, plan: Plan) -> anyhow::Result<Self> {
-        Self::start_with(model, plan, |_| Ok(None))
+        Self::start_with(model, plan, &mut Inherited::default(), |_| Ok(None))
     }
 
-    /// The same with rules that send traffic to where it listens, in force before it says that it
-    /// is ready.
+    /// The same with sockets that are there already, and with rules that send traffic to where it listens, in force
+    /// before it says that it is ready.
     pub fn start_with(
         model: &Model,
         plan: Plan,
+        inherited: &mut Inherited,
         apply: impl FnOnce(&[(String, SocketAddr)]) -> anyhow::Result<Option<Applied>>,
     ) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        // Whoever is told that this process serves may send it a signal at once.
+        let signals = runtime.block_on(async { Signals::new() })?;
         let files = raise_open_files();
         let mut sockets = Vec::new();
         let mut listening = Vec::new();
         for site in &plan.sites {
-            let bound = bind(site, plan.workers)?;
-            if let Some(first) = bound.first() {
-                listening.push((site.listener.name.clone(), first.local_addr()?));
-            }
+            let own = inherited.listener(&site.listener);
+            let (address, bound) = bind(site, plan.workers, own)?;
+            listening.push((site.listener.name.clone(), address));
             sockets.push(bound);
         }
         if plan.sites.iter().any(|site| site.wants_original) {
@@ -98,42 +112,49 @@ impl App {
         let health = Health::default();
         let shown = Arc::new(ArcSwap::from_pointee(Shown::of(model, &plan, &listening)));
         let status = status::status(&plan, &health, &shown);
-        let (admin, admin_address) = start_admin(model, &plan, &health, &status)?;
-        let dropped = plan.registry.access_log_dropped().clone();
-        let access = AccessWriter::start(&model.log.access, dropped)
-            .with_context(|| format!("cannot open the access log {:?}", model.log.access))?;
+        let access = open_access_log(model, &plan)?;
         let keeper =
             Keeper::start(&plan.upstreams, &model.dns).context("cannot watch over upstreams")?;
-        let (ask, reloads) = mpsc::channel(1);
-        let socket = start_socket(model, &status, &keeper, ask)?;
-        let threads = Threads::start(model, &plan, sockets, access.as_ref(), files)?;
+        let state = AdminState {
+            registry: Arc::clone(&plan.registry),
+            health: health.clone(),
+            status,
+        };
+        let (mut admin, asks) = Admins::new(state, keeper.commands());
+        let opened = admin.open(model, inherited)?;
+        let shares = share(&sockets, plan.workers)?;
+        let threads = Threads::start(model, &plan, shares, access.as_ref(), files)?;
         let rules = apply(&listening)?;
+        // Who is asked instead of another process is not to say that it is not ready.
+        if inherited.succeeds() {
+            health.set(Stage::Ready);
+        }
+        admin.start(opened)?;
         for (name, address) in &listening {
             tracing::info!(listener = name, addr = %address, "listening");
-        }
-        if let Some(address) = admin_address {
-            tracing::info!(addr = %address, "admin");
         }
         health.set(Stage::Ready);
         let connections = most_connections(model, files);
         tracing::info!(workers = plan.workers, connections, "ready");
+        std::mem::take(inherited).serves();
         supervisor::ready();
         Ok(Self {
+            runtime: Rc::new(runtime),
+            signals: Some(signals),
             plan,
             health,
             admin,
             access,
             keeper,
-            socket,
             threads,
             listening,
-            admin_address,
+            sockets,
             model: model.clone(),
             files,
             shown,
             source: None,
             watch: ConfigWatch::default(),
-            reloads,
+            asks,
             rules,
         })
     }
@@ -154,57 +175,82 @@ impl App {
     ) -> anyhow::Result<ExitCode> {
         self.source = source;
         self.watch.follow(files);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = Rc::clone(&self.runtime);
         let code = runtime.block_on(self.live())?;
         self.end();
         Ok(code)
     }
 
     async fn live(&mut self) -> anyhow::Result<ExitCode> {
-        let mut signals = Signals::new()?;
-        loop {
-            tokio::select! {
-                asked = signals.next() => match asked {
-                    Asked::End(name) => {
-                        tracing::info!(signal = name, "draining");
-                        break;
-                    }
-                    Asked::Reload if self.source.is_none() => {
-                        tracing::info!(signal = "SIGHUP", "draining");
-                        break;
-                    }
-                    // What came of it is in the log.
-                    Asked::Reload => drop(self.reload().await),
-                    Asked::Reopen => {
-                        if let Some(access) = &self.access {
-                            let _ = access.reopen();
-                        }
+        let mut signals = self.signals.take().context("it has run already")?;
+        let signal = loop {
+            let (ask, tell) = tokio::select! {
+                called = signals.next() => match called {
+                    Called::End(name) => break name,
+                    Called::Reload if self.source.is_none() => break "SIGHUP",
+                    Called::Reload => (Ask::Reload, None),
+                    Called::Upgrade => (Ask::Upgrade, None),
+                    Called::Reopen => {
+                        self.reopen();
+                        continue;
                     }
                 },
-                () = self.watch.changed() => self.reload_changed().await,
-                Some(tell) = self.reloads.recv() => {
-                    let came = self.reload().await;
-                    // Whoever asked may have gone.
-                    let _ = tell.send(came);
+                () = self.watch.changed() => {
+                    self.reload_changed().await;
+                    continue;
                 }
+                Some((ask, tell)) = self.asks.recv() => (ask, Some(tell)),
                 _ = self.threads.ended.recv() => {
                     tracing::error!("a worker has ended, which it should not; please report it");
                     return Ok(ExitCode::FAILURE);
                 }
+            };
+            let (came, handed) = match ask {
+                Ask::Reload => (self.reload().await, false),
+                Ask::Upgrade => match self.upgrade(&mut signals).await {
+                    Came::Handed(text) => (Ok(text), true),
+                    Came::Failed(why) => (Err(why), false),
+                    Came::Ended(name) => break name,
+                },
+            };
+            // It is in the log, too; and whoever asked may have gone.
+            let _ = tell.map(|tell| tell.send(came));
+            if handed {
+                return self.finish(&mut signals).await;
             }
-        }
+        };
+        tracing::info!(signal, "draining");
         self.health.set(Stage::Draining);
         supervisor::stopping();
-        // Whoever asks for a reload from now on is told at once.
-        self.reloads.close();
-        while self.reloads.try_recv().is_ok() {}
+        self.leave(&mut signals).await
+    }
+
+    /// Where the admin listener is, if there is one.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.address()
+    }
+
+    fn reopen(&self) {
+        if let Some(access) = &self.access {
+            // If it is too far behind to be told, there is worse to be seen to.
+            let _ = access.reopen();
+        }
+    }
+
+    /// Lets what is open finish, until the deadline or a second signal.
+    async fn leave(&mut self, signals: &mut Signals) -> anyhow::Result<ExitCode> {
+        // Whoever asks for something from now on is told at once.
+        self.asks.close();
+        while self.asks.try_recv().is_ok() {}
         if let Some(rules) = &self.rules {
             rules.suspend();
         }
         let started = Instant::now();
-        self.threads.phase.send_replace(Phase::Leaving);
+        self.threads.phase.send_if_modified(|phase| {
+            let before = *phase;
+            *phase = before.max(Phase::Leaving);
+            before != *phase
+        });
         let code = tokio::select! {
             () = self.drain() => ExitCode::SUCCESS,
             name = signals.end() => {
@@ -221,6 +267,7 @@ impl App {
 
     async fn drain(&mut self) {
         tokio::time::sleep(self.model.timeouts.drain_delay).await;
+        self.sockets.clear();
         self.threads.phase.send_replace(Phase::Draining);
         let drained =
             tokio::time::timeout(self.model.timeouts.drain, self.threads.ended.recv()).await;
@@ -230,22 +277,27 @@ impl App {
         }
     }
 
-    fn end(self) {
+    fn end(mut self) {
         for worker in self.threads.workers {
             if worker.is_finished() {
                 // A worker that panicked has said so.
                 let _ = worker.join();
             }
         }
-        drop(self.socket);
+        // Before the admin listener, so that what it counts is told as long as can be.
+        self.admin.stop_socket();
         drop(self.keeper);
         if let Some(access) = self.access {
             access.stop(LAST_WORDS);
         }
-        if let Some(admin) = self.admin {
-            admin.stop();
-        }
+        self.admin.stop();
     }
+}
+
+fn open_access_log(model: &Model, plan: &Plan) -> anyhow::Result<Option<AccessWriter>> {
+    let dropped = plan.registry.access_log_dropped().clone();
+    AccessWriter::start(&model.log.access, dropped)
+        .with_context(|| format!("cannot open the access log {:?}", model.log.access))
 }
 
 /// The workers' threads, and how they are spoken to.
@@ -259,11 +311,12 @@ struct Threads {
 }
 
 impl Threads {
-    /// Starts them all, each with a socket of every listener. When it returns, connections are accepted.
+    /// Starts them all, each with its share of the sockets of every listener. When it returns, connections are
+    /// accepted.
     fn start(
         model: &Model,
         plan: &Plan,
-        mut sockets: Vec<Vec<TcpListener>>,
+        mut sockets: Vec<Vec<Vec<TcpListener>>>,
         access: Option<&AccessWriter>,
         files: usize,
     ) -> anyhow::Result<Self> {
@@ -311,10 +364,15 @@ impl Threads {
     }
 }
 
-fn bind(site: &Site, workers: usize) -> anyhow::Result<Vec<TcpListener>> {
+/// Opens the sockets of a listener, one for each worker at least; those of before are used. Tells where they are.
+fn bind(
+    site: &Site,
+    workers: usize,
+    own: Vec<TcpListener>,
+) -> anyhow::Result<(SocketAddr, Vec<TcpListener>)> {
     let address = site.listener.bind;
-    let bound = listener::bind(address, workers, site.listener.transparent);
-    bound.map_err(|error| {
+    let bound = listener::bind(address, workers, site.listener.transparent, own);
+    let sockets = bound.map_err(|error| {
         let name = &site.listener.name;
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => " (is another process there? `ss -ltnp` tells)",
@@ -322,64 +380,29 @@ fn bind(site: &Site, workers: usize) -> anyhow::Result<Vec<TcpListener>> {
         };
         anyhow::Error::new(error)
             .context(format!("listener {name} cannot listen on {address}{hint}"))
-    })
+    })?;
+    let first = sockets.first().map(TcpListener::local_addr).transpose()?;
+    Ok((first.unwrap_or(address), sockets))
+}
+
+/// The sockets of all listeners, by listener and then by worker: each is for one worker, as it would be lost
+/// to the kernel's spreading if nobody accepted there.
+fn share(sockets: &[Vec<TcpListener>], workers: usize) -> io::Result<Vec<Vec<Vec<TcpListener>>>> {
+    let of_listener = |sockets: &Vec<TcpListener>| {
+        let mut shares: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+        for (place, socket) in sockets.iter().enumerate() {
+            if let Some(share) = shares.get_mut(place % workers.max(1)) {
+                share.push(socket.try_clone()?);
+            }
+        }
+        Ok(shares)
+    };
+    sockets.iter().map(of_listener).collect()
 }
 
 /// Connections that the process may have open: what is configured, or nine tenths of the files, halved.
 fn most_connections(model: &Model, files: usize) -> usize {
     model.limits.connections.unwrap_or(files / 10 * 9 / 2)
-}
-
-/// Opens the admin socket, if there is to be one.
-fn start_socket(
-    model: &Model,
-    status: &Status,
-    keeper: &Keeper,
-    ask: mpsc::Sender<oneshot::Sender<Result<String, String>>>,
-) -> anyhow::Result<Option<Socket>> {
-    let Some(path) = &model.admin_socket else {
-        return Ok(None);
-    };
-    let commands = keeper.commands().clone();
-    let control = Control {
-        status: Arc::clone(status),
-        reload: Arc::new(move || {
-            let ask = ask.clone();
-            Box::pin(async move {
-                let (tell, told) = oneshot::channel();
-                let gone = "Umay is ending".to_owned();
-                if ask.send(tell).await.is_err() {
-                    return Err(gone);
-                }
-                told.await.unwrap_or(Err(gone))
-            })
-        }),
-        drain: Arc::new(move |upstream, endpoint, drain| {
-            Box::pin(keeper::drain(commands.clone(), upstream, endpoint, drain))
-        }),
-    };
-    let socket = Socket::start(path, control)
-        .with_context(|| format!("cannot listen on admin.socket {}", path.display()))?;
-    Ok(Some(socket))
-}
-
-fn start_admin(
-    model: &Model,
-    plan: &Plan,
-    health: &Health,
-    status: &Status,
-) -> anyhow::Result<(Option<Admin>, Option<SocketAddr>)> {
-    let Some(address) = model.admin else {
-        return Ok((None, None));
-    };
-    let socket = admin::bind(address)?;
-    let address = socket.local_addr()?;
-    let state = AdminState {
-        registry: Arc::clone(&plan.registry),
-        health: health.clone(),
-        status: Arc::clone(status),
-    };
-    Ok((Some(Admin::start(socket, state)?), Some(address)))
 }
 
 /// Raises the limit on open files as far as the process may. Returns what it is.

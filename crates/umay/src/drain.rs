@@ -13,6 +13,9 @@ pub enum Phase {
     Open,
     /// Readiness is off, connections are still accepted; answers say `Connection: close`.
     Leaving,
+    /// Another process accepts in place of this one. What is open may go on; HTTP ends with its next answer, or when
+    /// it has been idle for as long as it may, so that no request meets a connection that is being closed.
+    Succeeded,
     /// No connection is accepted, idle ones are closed, the others may finish.
     Draining,
     /// What is left is cut.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -30,15 +30,28 @@ const BACKLOG: i32 = 4096;
 /// Connections that are accepted before others get a turn.
 const BURST: usize = 64;
 
-/// Opens `count` sockets on one address. With port 0 the kernel chooses one for all of them.
+/// Opens sockets on one address until there are `count` with those that are there already, which have been taken over
+/// from another process. With port 0 the kernel chooses one for all of them.
 /// Transparent ones get connections to any address that TPROXY catches.
 pub fn bind(
     address: SocketAddr,
     count: usize,
     transparent: bool,
+    mut sockets: Vec<std::net::TcpListener>,
 ) -> io::Result<Vec<std::net::TcpListener>> {
-    let mut sockets: Vec<std::net::TcpListener> = Vec::with_capacity(count);
-    for _ in 0..count {
+    for place in 0..sockets.len().max(count) {
+        if let Some(socket) = sockets.get(place) {
+            socket.set_nonblocking(true)?;
+            SockRef::from(socket).set_tcp_nodelay(true)?;
+            continue;
+        }
+        // Where nobody else may bind beside it, all accept at the same one.
+        if let Some(socket) = sockets.first()
+            && !SockRef::from(socket).reuse_port()?
+        {
+            sockets.push(socket.try_clone()?);
+            continue;
+        }
         let address = match sockets.first() {
             Some(first) => first.local_addr()?,
             None => address,
@@ -143,7 +156,7 @@ impl Acceptor {
             let stream = tokio::select! {
                 biased;
                 stream = self.socket.accept() => stream,
-                _ = drain.wait_for(|phase| *phase >= Phase::Draining) => break,
+                _ = drain.wait_for(|phase| *phase >= Phase::Succeeded) => break,
                 () = self.closed.notified() => break,
             };
             match stream {

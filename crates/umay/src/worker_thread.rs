@@ -36,7 +36,7 @@ pub struct Setup {
     /// All upstreams.
     pub upstreams: Arc<[Arc<Upstream>]>,
     /// Its sockets.
-    pub sockets: Vec<(Arc<Site>, TcpListener)>,
+    pub sockets: Vec<(Arc<Site>, Vec<TcpListener>)>,
     /// Waits, caps, and how HTTP/2 is spoken.
     pub settings: Settings,
     /// Connections that the process may have open.
@@ -56,12 +56,14 @@ pub struct Setup {
 pub struct Change {
     /// All upstreams.
     pub upstreams: Arc<[Arc<Upstream>]>,
-    /// All listeners; with a socket for those that the worker does not have.
-    pub listeners: Vec<(Arc<Site>, Option<TcpListener>)>,
+    /// All listeners; with sockets for those that the worker does not have.
+    pub listeners: Vec<(Arc<Site>, Vec<TcpListener>)>,
     /// Waits, caps, and how HTTP/2 is spoken.
     pub settings: Settings,
     /// Connections that the process may have open.
     pub most: usize,
+    /// Another access log, if it is another.
+    pub access: Option<AccessLog>,
     /// Told when the worker has gone over to it.
     pub done: oneshot::Sender<()>,
 }
@@ -111,8 +113,8 @@ async fn live(mut setup: Setup) -> io::Result<()> {
         open: Vec::new(),
         acceptors: JoinSet::new(),
     };
-    for (site, socket) in setup.sockets {
-        doors.open(site, socket)?;
+    for (site, sockets) in setup.sockets {
+        doors.open(site, sockets)?;
     }
     let clock = spawn_local(tick(Rc::clone(&worker), Rc::clone(&doors.upstreams)));
     let _ = setup.started.send(Ok(()));
@@ -135,18 +137,22 @@ struct Doors {
     upstreams: Rc<RefCell<Rc<Upstreams>>>,
     front: Rc<RefCell<Rc<Front>>>,
     most: Rc<Cell<usize>>,
-    open: Vec<(Rc<Door>, Rc<Notify>)>,
+    open: Vec<(Rc<Door>, Vec<Rc<Notify>>)>,
     acceptors: JoinSet<()>,
 }
 
 impl Doors {
-    /// Accepts at a socket.
-    fn open(&mut self, site: Arc<Site>, socket: TcpListener) -> io::Result<()> {
+    /// Accepts at the sockets of a listener.
+    fn open(&mut self, site: Arc<Site>, sockets: Vec<TcpListener>) -> io::Result<()> {
         let door = Door::new(site);
         let (front, most) = (&self.front, &self.most);
-        let acceptor = Acceptor::new(&self.worker, front, &door, socket, &self.registry, most)?;
-        self.open.push((door, acceptor.closed()));
-        self.acceptors.spawn_local(acceptor.run(self.phase.clone()));
+        let mut closed = Vec::with_capacity(sockets.len());
+        for socket in sockets {
+            let acceptor = Acceptor::new(&self.worker, front, &door, socket, &self.registry, most)?;
+            closed.push(acceptor.closed());
+            self.acceptors.spawn_local(acceptor.run(self.phase.clone()));
+        }
+        self.open.push((door, closed));
         Ok(())
     }
 
@@ -156,7 +162,7 @@ impl Doors {
         loop {
             tokio::select! {
                 Some(change) = changes.recv() => self.change(change),
-                _ = drain.wait_for(|phase| *phase >= Phase::Draining) => break,
+                _ = drain.wait_for(|phase| *phase >= Phase::Succeeded) => break,
             }
         }
         while self.acceptors.join_next().await.is_some() {}
@@ -172,26 +178,28 @@ impl Doors {
         let front = self.front.borrow().succeed(&self.worker, &upstreams);
         self.front.replace(front);
         self.most.set(change.most);
+        if let Some(access) = change.access {
+            self.worker.access.replace(access);
+        }
         let mut old = std::mem::take(&mut self.open);
-        for (site, socket) in change.listeners {
+        for (site, sockets) in change.listeners {
             let same = |(door, _): &(Rc<Door>, _)| door.is_at(&site);
-            match (old.iter().position(same), socket) {
-                (Some(place), None) => {
+            match old.iter().position(same) {
+                Some(place) if sockets.is_empty() => {
                     let open = old.swap_remove(place);
                     open.0.set_site(site);
                     self.open.push(open);
                 }
-                (_, Some(socket)) => {
-                    if let Err(error) = self.open(site, socket) {
+                _ => {
+                    if let Err(error) = self.open(site, sockets) {
                         tracing::error!(%error, "a socket could not be taken over");
                     }
                 }
-                (None, None) => {}
             }
         }
         for (door, closed) in old {
             door.close();
-            closed.notify_one();
+            closed.iter().for_each(|closed| closed.notify_one());
         }
         while self.acceptors.try_join_next().is_some() {}
         // Those that wait look at what has changed around them.

@@ -7,31 +7,9 @@
     reason = "tests fail loudly"
 )]
 
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use umay_test::{Conn, End, GET, Server, Signal, Umay, eventually, ok, open_files, umay};
-
-/// A door that a test opens.
-#[derive(Clone, Default)]
-struct Door(Arc<(Mutex<bool>, Condvar)>);
-
-impl Door {
-    fn wait(&self) {
-        let open = self.0.0.lock().unwrap();
-        let wait = Duration::from_secs(30);
-        let _open = self
-            .0
-            .1
-            .wait_timeout_while(open, wait, |open| !*open)
-            .unwrap();
-    }
-
-    fn open(&self) {
-        *self.0.0.lock().unwrap() = true;
-        self.0.1.notify_all();
-    }
-}
+use umay_test::{Conn, Door, End, GET, Server, Signal, Umay, eventually, ok, open_files, umay};
 
 /// Answers when the door is open.
 fn behind(door: &Door) -> Server {

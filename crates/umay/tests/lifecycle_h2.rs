@@ -8,31 +8,12 @@
     reason = "tests fail loudly"
 )]
 
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use umay_test::http2::{Client, Endpoint, Stream, code};
 use umay_test::rustls::DEFAULT_VERSIONS;
-use umay_test::{Certs, Conn, Server, Signal, Umay, eventually, h2, ok, umay};
-
-/// A door that a test opens.
-#[derive(Clone, Default)]
-struct Door(Arc<(Mutex<bool>, Condvar)>);
-
-impl Door {
-    fn wait(&self) {
-        let open = self.0.0.lock().unwrap();
-        let wait = Duration::from_secs(30);
-        let shut = |open: &mut bool| !*open;
-        let _open = self.0.1.wait_timeout_while(open, wait, shut).unwrap();
-    }
-
-    fn open(&self) {
-        *self.0.0.lock().unwrap() = true;
-        self.0.1.notify_all();
-    }
-}
+use umay_test::{Certs, Conn, Door, Server, Signal, Umay, eventually, h2, ok, umay};
 
 /// Answers half at once, and the rest when the door is open.
 fn behind(door: &Door) -> Endpoint {

@@ -7,7 +7,9 @@
     reason = "tests fail loudly"
 )]
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
@@ -16,7 +18,8 @@ use umay_test::http2::Endpoint;
 use umay_test::programs::dnsmasq;
 use umay_test::tungstenite::Message;
 use umay_test::{
-    Certs, Conn, End, GET, Refusing, Server, TempDir, Umay, eventually, umay, websocket,
+    Certs, Conn, End, GET, Refusing, Server, TempDir, Umay, eventually, umay, unique_address,
+    websocket,
 };
 
 /// More than anything here takes.
@@ -505,4 +508,72 @@ fn who_asks_for_a_reload_while_it_drains_is_told_so() {
     conn.send("Host: a.test\r\n\r\n").unwrap();
     assert_eq!(conn.read_response("GET").unwrap().text(), "one");
     assert_eq!(umay.wait_exit(), 0);
+}
+
+#[test]
+fn the_admin_and_the_access_log_move_with_a_reload() {
+    let (dir, endpoint) = (TempDir::new(), Server::ok("hi"));
+    let file = |name: &str| dir.path().join(name);
+    let config = |admin: &str, socket: &str, log: &str| {
+        format!(
+            "admin.bind = {admin:?}\nadmin.socket = {:?}\nlog.access = {log:?}\n\
+             listen = \"127.0.0.1:0\"\nto = \"http://{}\"\n",
+            file(socket),
+            endpoint.addr()
+        )
+    };
+    let ask = |socket: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_umay"));
+        let command = command.arg("reload").arg("--socket").arg(file(socket));
+        command.output().unwrap().status.success()
+    };
+    let [one, two] = [unique_address(), unique_address()].map(|at| at.to_string());
+    let (one_log, two_log) = (file("one.log"), file("two.log"));
+    let lines = |log: &Path| {
+        let text = fs::read_to_string(log).unwrap_or_default();
+        text.lines()
+            .filter(|line| line.contains("\"path\""))
+            .count()
+    };
+    let umay = umay!()
+        .config(config(&one, "one.sock", one_log.to_str().unwrap()))
+        .without("UMAY_ADMIN__BIND")
+        .start();
+    let mut kept = umay.connect();
+    assert_eq!(kept.ask(GET).unwrap().status(), 200);
+    eventually("a line", || (lines(&one_log) == 1).then_some(()));
+    umay.rewrite(config(&two, "two.sock", two_log.to_str().unwrap()));
+    // Whoever asked on the old socket is told.
+    assert!(ask("one.sock"));
+    assert!(!file("one.sock").exists() && ask("two.sock") && !ask("one.sock"));
+    let ready = |at: &str| {
+        let request = "GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        Conn::connect(at.parse().unwrap()).and_then(|mut conn| conn.ask(request))
+    };
+    assert_eq!(ready(&two).unwrap().status(), 200);
+    assert!(ready(&one).is_err());
+    assert_eq!(kept.ask(GET).unwrap().status(), 200);
+    eventually("a line", || (lines(&two_log) == 1).then_some(()));
+    assert_eq!(lines(&one_log), 1);
+    // What cannot be had changes nothing.
+    for bad in [
+        config(&endpoint.addr().to_string(), "two.sock", "stdout"),
+        config(&two, "no/dir.sock", "stdout"),
+        config(&two, "two.sock", "/no/such/dir/access.log"),
+    ] {
+        umay.rewrite(bad);
+        assert!(!ask("two.sock"));
+        assert_eq!(ready(&two).unwrap().status(), 200);
+    }
+    assert_eq!(kept.ask(GET).unwrap().status(), 200);
+    eventually("a line", || (lines(&two_log) == 2).then_some(()));
+    // Off, and on again.
+    umay.rewrite(config("off", "two.sock", "off"));
+    assert!(ask("two.sock") && ready(&two).is_err());
+    assert_eq!(kept.ask(GET).unwrap().status(), 200);
+    umay.rewrite(config(&two, "two.sock", one_log.to_str().unwrap()));
+    assert!(ask("two.sock"));
+    assert_eq!(kept.ask(GET).unwrap().status(), 200);
+    eventually("a line", || (lines(&one_log) == 2).then_some(()));
+    assert_eq!((lines(&two_log), ready(&two).unwrap().status()), (2, 200));
 }

@@ -270,7 +270,7 @@ fn settings(model: &Model) -> Vec<(&'static str, Value)> {
     all
 }
 
-fn durations(model: &Model) -> [(&'static str, Option<Duration>); 20] {
+fn durations(model: &Model) -> [(&'static str, Option<Duration>); 21] {
     let (timeouts, http2, dns) = (&model.timeouts, &model.http2, &model.dns);
     [
         ("timeouts.handshake", Some(timeouts.handshake)),
@@ -284,6 +284,7 @@ fn durations(model: &Model) -> [(&'static str, Option<Duration>); 20] {
         ("timeouts.tunnel", Some(timeouts.tunnel)),
         ("timeouts.drain", Some(timeouts.drain)),
         ("timeouts.drain_delay", Some(timeouts.drain_delay)),
+        ("timeouts.upgrade", timeouts.upgrade),
         ("timeouts.detect", Some(timeouts.detect)),
         ("timeouts.upstream_idle", Some(timeouts.upstream_idle)),
         ("http2.idle", Some(http2.idle)),

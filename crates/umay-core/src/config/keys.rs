@@ -84,6 +84,7 @@ keys! {
     "timeouts.tunnel": "duration", "\"1h\"", "\"10m\"", "A raw stream or WebSocket without a byte either way.";
     "timeouts.drain": "duration", "\"30s\"", "\"5m\"", "How long what is open may go on after SIGTERM.";
     "timeouts.drain_delay": "duration", "\"0s\"", "\"5s\"", "How long connections are still accepted after SIGTERM, while `/readyz` says no.";
+    "timeouts.upgrade": "duration", "none", "\"1h\"", "How long the old process may go on with what is open after an upgrade (`umay upgrade`); without it, until the last stream is over.";
     "timeouts.detect": "duration", "\"300ms\"", "\"1s\"", "How long a silent client is waited for before it is taken for one whose server speaks first (SMTP, SSH, MySQL).";
     "timeouts.upstream_idle": "duration", "\"55s\"", "\"20s\"", "An idle connection to an endpoint. Keep it below the endpoint's own keep-alive.";
     "limits.head": "size", "\"32KiB\"", "\"16KiB\"", "Bytes of a request's or answer's head.";

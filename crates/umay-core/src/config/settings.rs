@@ -34,10 +34,14 @@ pub(super) fn timeouts(reader: &mut Reader, top: &mut Section<'_>) -> Timeouts {
     ] {
         duration(reader, &mut section, key, value, may_be_zero);
     }
-    if section.take("total").is_some() {
-        let mut total = Duration::ZERO;
-        duration(reader, &mut section, "total", &mut total, false);
-        timeouts.total = Some(total);
+    for (key, value) in [
+        ("total", &mut timeouts.total),
+        ("upgrade", &mut timeouts.upgrade),
+    ] {
+        if section.take(key).is_some() {
+            let given = value.insert(Duration::ZERO);
+            duration(reader, &mut section, key, given, false);
+        }
     }
     section.finish(reader);
     timeouts

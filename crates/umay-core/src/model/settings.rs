@@ -29,6 +29,8 @@ pub struct Timeouts {
     pub drain: Duration,
     /// How long to keep accepting after readiness went off, when draining. Default 0 s.
     pub drain_delay: Duration,
+    /// How long the process before may go on with what is open after an upgrade. `None` (default): until it is over.
+    pub upgrade: Option<Duration>,
     /// How long a silent client is waited for before it is taken for one whose server speaks first. Default 300 ms.
     pub detect: Duration,
     /// An idle connection to an endpoint. Default 55 s.
@@ -49,6 +51,7 @@ impl Default for Timeouts {
             tunnel: Duration::from_secs(3600),
             drain: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
+            upgrade: None,
             detect: Duration::from_millis(300),
             upstream_idle: Duration::from_secs(55),
         }

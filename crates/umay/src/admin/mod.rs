@@ -17,15 +17,18 @@ pub use socket::{Control, Drained, Reloaded, Socket, ask, target};
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use crate::side::{self, Side};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Registry;
 
 /// Connections at a time; more wait in the kernel's queue.
-const CONNECTIONS: usize = 64;
+const CONNECTIONS: u32 = 64;
 
 /// From accepting a connection to the end of its request's head.
 const HEAD: Duration = Duration::from_secs(5);
@@ -72,15 +75,21 @@ pub fn bind(addr: SocketAddr) -> Result<TcpListener, BindError> {
 #[derive(Debug)]
 pub struct Admin {
     side: Side,
+    /// For who takes this process's place; none when that has happened.
+    socket: Option<TcpListener>,
+    leave: Arc<Notify>,
 }
 
 impl Admin {
     /// Starts to answer on `listener`. Fails if the system gives no thread or no event queue.
     pub fn start(listener: TcpListener, state: AdminState) -> io::Result<Self> {
+        let socket = listener.try_clone()?;
+        let leave = Arc::new(Notify::new());
+        let told = Arc::clone(&leave);
         let side = Side::start("umay-admin", || {
             let listener = side::adopt(listener)?;
             let app = answers::router(state);
-            Ok(side::accept(listener, CONNECTIONS, move |stream| {
+            Ok(side::accept(listener, CONNECTIONS, told, move |stream| {
                 let connection = side::http(stream, app.clone(), HEAD, false);
                 async move {
                     // Whoever has not taken the answer by now is cut off.
@@ -88,12 +97,36 @@ impl Admin {
                 }
             }))
         })?;
-        Ok(Self { side })
+        Ok(Self {
+            side,
+            socket: Some(socket),
+            leave,
+        })
     }
 
-    /// Closes the listener and all its connections, and waits until that is done.
-    pub fn stop(self) {
-        drop(self.side);
+    /// Where it listens, while it does.
+    pub fn address(&self) -> Option<SocketAddr> {
+        let socket = self.socket.as_ref()?;
+        socket.local_addr().ok()
+    }
+
+    /// Its socket, while it accepts.
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Accepts no more, for another process does. What is under way goes on.
+    pub fn leave(&mut self) {
+        self.socket = None;
+        self.leave.notify_one();
+    }
+
+    /// Closes the listener and all its connections, and waits until that is done. Where it has left already, what is
+    /// under way has so long to finish.
+    pub fn stop(self, most: Duration) {
+        if self.socket.is_none() {
+            self.side.wait(most);
+        }
     }
 }
 

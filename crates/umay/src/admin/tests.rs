@@ -224,7 +224,7 @@ fn a_status_that_panics_costs_its_own_connection_only() {
 fn stopping_frees_the_port() {
     let bench = start();
     let idle = connect(bench.addr);
-    bench.admin.stop();
+    bench.admin.stop(LIFE);
     assert_eq!(read_all(&idle), b"");
     assert!(TcpStream::connect(bench.addr).is_err());
     bind(bench.addr).unwrap();

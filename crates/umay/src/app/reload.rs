@@ -14,9 +14,10 @@ use tokio::time::timeout;
 use umay_core::model::Model;
 
 use super::status::Shown;
-use super::{App, Plan, bind, most_connections, supervisor};
+use super::{App, Plan, bind, most_connections, open_access_log, share, supervisor};
 use crate::original;
 use crate::site::Site;
+use crate::telemetry::access::{AccessLog, AccessWriter};
 use crate::telemetry::events;
 use crate::worker::Settings;
 use crate::worker_thread::Change;
@@ -108,25 +109,27 @@ impl App {
             self.plan.sites.iter().position(same)
         };
         let mut listening = Vec::new();
-        let mut sockets = Vec::new();
+        // Those of listeners that stay are where they were.
+        let mut opened = Vec::new();
         for site in &plan.sites {
             let name = &site.listener.name;
-            let address = match old(site).and_then(|place| self.listening.get(place)) {
-                Some((_, address)) => {
-                    sockets.push(Vec::new());
-                    *address
-                }
+            let kept = old(site).and_then(|place| self.listening.get(place));
+            let (address, sockets) = match kept {
+                Some((_, address)) => (*address, Vec::new()),
                 None => {
-                    let bound = bind(site, plan.workers).map_err(|error| format!("{error:#}"))?;
-                    let first = bound.first().map(std::net::TcpListener::local_addr);
-                    let address = first.and_then(Result::ok).unwrap_or(site.listener.bind);
+                    let bound = bind(site, plan.workers, Vec::new());
+                    let (address, bound) = bound.map_err(|error| format!("{error:#}"))?;
                     tracing::info!(listener = name, addr = %address, "listening");
-                    sockets.push(bound);
-                    address
+                    (address, bound)
                 }
             };
             listening.push((name.clone(), address));
+            opened.push(sockets);
         }
+        let shares = share(&opened, plan.workers).map_err(|error| error.to_string())?;
+        let admin = self.admin.open_other(&model, &self.model);
+        let admin = admin.map_err(|error| format!("{error:#}"))?;
+        let access = self.other_access_log(&model)?;
         // From here on nothing can go wrong.
         for warning in &warnings {
             tracing::warn!("{warning}");
@@ -135,7 +138,29 @@ impl App {
         if plan.sites.iter().any(|site| site.wants_original) {
             original::listening(listening.iter().map(|(_, address)| *address).collect());
         }
-        self.tell_workers(&model, &plan, sockets).await;
+        let mut kept: Vec<_> = plan.sites.iter().map(|site| old(site)).collect();
+        let mut before = std::mem::take(&mut self.sockets);
+        self.sockets = kept
+            .iter_mut()
+            .zip(opened)
+            .map(|(place, opened)| {
+                let kept = place.and_then(|place| before.get_mut(place));
+                kept.map_or(opened, std::mem::take)
+            })
+            .collect();
+        // What is left of them is to be closed as soon as the workers have gone over.
+        drop(before);
+        let logs = access.as_ref().map(Option::as_ref);
+        self.tell_workers(&model, &plan, shares, logs).await;
+        if let Some(access) = access
+            && let Some(former) = std::mem::replace(&mut self.access, access)
+        {
+            // It ends when all is written, which nobody has to wait for.
+            drop(tokio::task::spawn_blocking(|| former.stop(PATIENCE)));
+        }
+        if let Err(error) = self.admin.start(admin) {
+            tracing::error!(%error, "the admin listener could not be started");
+        }
         self.say_what_stays(&model);
         if let Err(error) = events::set_level(&model.log.level) {
             tracing::error!(%error, "log.level");
@@ -153,7 +178,8 @@ impl App {
         &self,
         model: &Model,
         plan: &Plan,
-        mut sockets: Vec<Vec<std::net::TcpListener>>,
+        mut shares: Vec<Vec<Vec<std::net::TcpListener>>>,
+        access: Option<Option<&AccessWriter>>,
     ) {
         let mut all = Vec::new();
         for tell in &self.threads.changes {
@@ -161,9 +187,16 @@ impl App {
             let sites = plan.sites.iter().cloned();
             let change = Change {
                 upstreams: Arc::clone(&plan.upstreams),
-                listeners: sites.zip(sockets.iter_mut().map(Vec::pop)).collect(),
+                listeners: sites
+                    .zip(
+                        shares
+                            .iter_mut()
+                            .map(|shares| shares.pop().unwrap_or_default()),
+                    )
+                    .collect(),
                 settings: Settings::of(model),
                 most: most_connections(model, self.files),
+                access: access.map(|log| log.map_or_else(AccessLog::off, AccessWriter::handle)),
                 done,
             };
             // One that has ended is told of by itself.
@@ -186,18 +219,19 @@ impl App {
         }
     }
 
+    /// The access log of a model, if it is another than that of now.
+    fn other_access_log(&self, model: &Model) -> Result<Option<Option<AccessWriter>>, String> {
+        if model.log.access == self.model.log.access {
+            return Ok(None);
+        }
+        let opened = open_access_log(model, &self.plan);
+        opened.map(Some).map_err(|error| format!("{error:#}"))
+    }
+
     /// Says what takes effect with the next start only.
     fn say_what_stays(&self, model: &Model) {
-        let old = &self.model;
-        for (key, same) in [
-            ("workers", old.workers == model.workers),
-            ("admin.bind", old.admin == model.admin),
-            ("admin.socket", old.admin_socket == model.admin_socket),
-            ("log.access", old.log.access == model.log.access),
-        ] {
-            if !same {
-                tracing::warn!(key, "this takes effect with the next start");
-            }
+        if self.model.workers != model.workers {
+            tracing::warn!("`workers` takes effect with the next start, or with `umay upgrade`");
         }
     }
 }

@@ -6,11 +6,13 @@ use tokio::signal::unix::{self, SignalKind};
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum Called {
     /// To end; with the signal's name.
     End(&'static str),
     /// SIGUSR1: to open the access log anew after a rotation.
     Reopen,
+    /// SIGUSR2: to start the program's file anew and let it take over.
+    Upgrade,
     /// SIGHUP: to read the configuration again, or to end if there is none.
     Reload,
 }
@@ -21,6 +23,7 @@ pub(super) struct Signals {
     int: unix::Signal,
     hup: unix::Signal,
     usr1: unix::Signal,
+    usr2: unix::Signal,
 }
 
 impl Signals {
@@ -30,23 +33,25 @@ impl Signals {
             int: unix::signal(SignalKind::interrupt())?,
             hup: unix::signal(SignalKind::hangup())?,
             usr1: unix::signal(SignalKind::user_defined1())?,
+            usr2: unix::signal(SignalKind::user_defined2())?,
         })
     }
 
     /// The next.
-    pub(super) async fn next(&mut self) -> Asked {
+    pub(super) async fn next(&mut self) -> Called {
         tokio::select! {
-            _ = self.term.recv() => Asked::End("SIGTERM"),
-            _ = self.int.recv() => Asked::End("SIGINT"),
-            _ = self.hup.recv() => Asked::Reload,
-            _ = self.usr1.recv() => Asked::Reopen,
+            _ = self.term.recv() => Called::End("SIGTERM"),
+            _ = self.int.recv() => Called::End("SIGINT"),
+            _ = self.hup.recv() => Called::Reload,
+            _ = self.usr1.recv() => Called::Reopen,
+            _ = self.usr2.recv() => Called::Upgrade,
         }
     }
 
     /// The next that ends the process.
     pub(super) async fn end(&mut self) -> &'static str {
         loop {
-            if let Asked::End(name) = self.next().await {
+            if let Called::End(name) = self.next().await {
                 return name;
             }
         }

@@ -72,6 +72,7 @@ pub(super) fn status(plan: &Plan, health: &Health, shown: &Arc<ArcSwap<Shown>>) 
         });
         json!({
             "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
             "uptime_s": started.elapsed().as_secs(),
             "stage": health.stage().as_str(),
             "config": { "since": rfc3339(shown.since), "refused": shown.refused },

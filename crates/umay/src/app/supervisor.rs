@@ -17,6 +17,11 @@ pub(super) fn reloading() {
     }
 }
 
+/// Another process serves from now on.
+pub(super) fn main_process(pid: u32) {
+    tell(&[NotifyState::MainPid(pid)]);
+}
+
 /// The process ends.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);

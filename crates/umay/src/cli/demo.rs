@@ -46,7 +46,7 @@ pub(super) fn main(args: &Arguments) -> anyhow::Result<ExitCode> {
     let proxy = app.listening.first().map(|(_, address)| *address);
     let proxy = proxy.context("the demo does not listen anywhere")?;
     let colour = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
-    let guide = demo::guide(proxy, app.admin_address, colour);
+    let guide = demo::guide(proxy, app.admin_address(), colour);
     writeln!(io::stdout(), "{guide}")?;
     let code = app.run();
     Demo::stop(endpoints);

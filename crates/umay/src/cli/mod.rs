@@ -55,6 +55,9 @@ enum Command {
     /// Let a Umay that runs read its configuration again; the same as SIGHUP, and tells what came of it
     #[command(after_help = socket::HELP)]
     Reload(socket::Socket),
+    /// Let the program's file, as it is now, take over from a Umay that runs; the same as SIGUSR2. Nothing that is open breaks
+    #[command(after_help = socket::HELP)]
+    Upgrade(socket::Socket),
     /// Take an endpoint out of use, or into use again, in a Umay that runs
     #[command(subcommand, after_help = socket::HELP)]
     Endpoint(endpoint::Endpoint),
@@ -87,7 +90,8 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::main(args),
         Command::Explain(args) => explain::main(*args),
         Command::Config(command) => config::main(command),
-        Command::Reload(socket) => socket::reload(&socket),
+        Command::Reload(socket) => socket::tell(&socket, "/reload"),
+        Command::Upgrade(socket) => socket::tell(&socket, "/upgrade"),
         Command::Endpoint(command) => endpoint::main(&command),
     }
 }

@@ -9,7 +9,7 @@ use umay_core::model::Model;
 
 use super::sources::{Flags, plan, planned_by, read};
 use super::{colour, eprint};
-use crate::app::{App, Plan, Read, Source};
+use crate::app::{App, Inherited, Plan, Read, Source};
 use crate::telemetry::events;
 
 #[derive(Debug, Args)]
@@ -23,22 +23,50 @@ pub(super) struct Arguments {
 
 /// Serves until it is told to end.
 pub(super) fn main(args: Arguments) -> anyhow::Result<ExitCode> {
-    let sources = read(args.config.clone(), &args.flags)?;
-    let (loaded, plan) = match plan(&sources) {
-        Ok(planned) => planned,
-        Err(problems) => {
-            eprint(&config::render(&problems, &sources, colour()));
-            return Ok(ExitCode::FAILURE);
+    // Before there is any thread.
+    let mut inherited = Inherited::take()?;
+    match start(&args, &mut inherited) {
+        Ok((app, files)) => {
+            let again: Source = Box::new(move |old| read_again(&args, old));
+            app.run_from(Some(again), &files)
         }
-    };
+        Err(Failure::Told(why)) => {
+            inherited.fails(&why);
+            Ok(ExitCode::FAILURE)
+        }
+        Err(Failure::Untold(error)) => {
+            inherited.fails(&format!("{error:#}"));
+            Err(error)
+        }
+    }
+}
+
+/// Why it could not be started.
+enum Failure {
+    /// As it is on standard error.
+    Told(String),
+    /// As it has yet to be told.
+    Untold(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Untold(error.into())
+    }
+}
+
+fn start(args: &Arguments, inherited: &mut Inherited) -> Result<(App, Vec<PathBuf>), Failure> {
+    let sources = read(args.config.clone(), &args.flags)?;
+    let (loaded, plan) = plan(&sources).map_err(|problems| {
+        eprint(&config::render(&problems, &sources, colour()));
+        Failure::Told(config::render(&problems, &sources, false))
+    })?;
     events::start(&loaded.model.log.level)?;
     for problem in &loaded.warnings {
         tracing::warn!("{problem}");
     }
-    let app = App::start(&loaded.model, plan)?;
-    let files = watched(&sources, &loaded.model);
-    let again: Source = Box::new(move |old| read_again(&args, old));
-    app.run_from(Some(again), &files)
+    let app = App::start_with(&loaded.model, plan, inherited, |_| Ok(None))?;
+    Ok((app, watched(&sources, &loaded.model)))
 }
 
 /// The files that are to be read again when they change: the configuration's own and those that it names, but for

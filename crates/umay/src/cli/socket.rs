@@ -1,4 +1,4 @@
-//! Asking a Umay that runs, through its admin socket; and `umay reload`.
+//! Asking a Umay that runs, through its admin socket; and those commands that only ask.
 
 use std::env;
 use std::io::{self, Write};
@@ -36,9 +36,9 @@ pub(super) fn ask(socket: &Socket, target: &str) -> anyhow::Result<Value> {
     }
 }
 
-/// `umay reload`: asks it to read its configuration again.
-pub(super) fn reload(socket: &Socket) -> anyhow::Result<ExitCode> {
-    let answer = ask(socket, "/reload")?;
+/// `umay reload`, `umay upgrade`: asks for something, and says what came of it.
+pub(super) fn tell(socket: &Socket, target: &str) -> anyhow::Result<ExitCode> {
+    let answer = ask(socket, target)?;
     let done = answer.get("done").and_then(Value::as_str);
     writeln!(io::stdout(), "{}", done.unwrap_or_default())?;
     Ok(ExitCode::SUCCESS)

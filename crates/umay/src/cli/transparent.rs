@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::sources::planned;
-use crate::app::App;
+use crate::app::{App, Inherited};
 use crate::original;
 use crate::telemetry::events;
 use crate::transparent::{self, Applied, Exempt, Ports, Rules, Ways};
@@ -71,5 +71,5 @@ pub(super) fn main(args: &Arguments) -> anyhow::Result<ExitCode> {
         writeln!(io::stdout(), "{}", transparent::guide(&rules, args.apply))?;
         Ok(applied)
     };
-    App::start_with(&loaded.model, plan, apply)?.run()
+    App::start_with(&loaded.model, plan, &mut Inherited::default(), apply)?.run()
 }

@@ -18,7 +18,7 @@ use crate::side::{self, Side};
 pub use guide::{Step, guide, steps};
 
 /// Connections that each endpoint takes at a time.
-const CONNECTIONS: usize = 1024;
+const CONNECTIONS: u32 = 1024;
 
 /// How long an endpoint waits for the next request on a connection, and for all of its head.
 const HEAD: Duration = Duration::from_secs(60);
@@ -55,16 +55,21 @@ pub fn start() -> io::Result<Demo> {
         let (first, second) = (http::router("one"), http::router("two"));
         Ok(async move {
             tokio::join!(
-                side::accept(one, CONNECTIONS, move |stream| {
+                side::accept(one, CONNECTIONS, std::sync::Arc::default(), move |stream| {
                     side::http(stream, first.clone(), HEAD, true)
                 }),
-                side::accept(two, CONNECTIONS, move |stream| {
+                side::accept(two, CONNECTIONS, std::sync::Arc::default(), move |stream| {
                     side::http(stream, second.clone(), HEAD, true)
                 }),
-                side::accept(tcp, CONNECTIONS, async |stream| {
-                    // Whoever left or stalled needs no echo.
-                    let _ = echo(stream).await;
-                }),
+                side::accept(
+                    tcp,
+                    CONNECTIONS,
+                    std::sync::Arc::default(),
+                    async |stream| {
+                        // Whoever left or stalled needs no echo.
+                        let _ = echo(stream).await;
+                    }
+                ),
             );
         })
     })?;

@@ -200,7 +200,7 @@ impl Multiplexed {
     fn leave(&mut self) -> bool {
         let phase = self.client.phase(self.http.worker.drain.phase());
         let shed = self.deadline.is_shed();
-        if self.leaving || !(phase >= Phase::Draining || shed) {
+        if self.leaving || !(phase >= Phase::Succeeded || shed) {
             return false;
         }
         self.leaving = true;

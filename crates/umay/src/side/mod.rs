@@ -11,6 +11,7 @@ mod tests;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, thread};
@@ -22,7 +23,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 pub(crate) use html::Html;
 
@@ -38,6 +39,8 @@ const BUFFER: usize = 16 * 1024;
 pub(crate) struct Side {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    /// Disconnected when the work is done.
+    ended: Receiver<()>,
 }
 
 impl Side {
@@ -56,6 +59,7 @@ impl Side {
             work()?
         };
         let (stop, stopped) = oneshot::channel();
+        let (alive, ended) = sync_channel(0);
         let thread = thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
@@ -66,11 +70,20 @@ impl Side {
                     }
                 });
                 // The runtime goes here, and with it every task that was spawned on it.
+                drop(runtime);
+                drop::<SyncSender<()>>(alive);
             })?;
         Ok(Self {
             stop: Some(stop),
             thread: Some(thread),
+            ended,
         })
+    }
+
+    /// Waits until its work is done by itself, so long at most.
+    pub(crate) fn wait(&self, most: Duration) {
+        // Nothing is ever sent, so this is the end of the wait or of the work.
+        let _ = self.ended.recv_timeout(most);
     }
 }
 
@@ -119,15 +132,24 @@ impl Door for UnixListener {
     }
 }
 
-/// Accepts connections for ever, at most `most` at a time, and gives each to `handle` in a task of
-/// its own. While all places are taken, clients wait in the kernel's queue.
-pub(crate) async fn accept<D: Door, F>(door: D, most: usize, handle: impl Fn(D::Stream) -> F)
-where
+/// Accepts connections, at most `most` at a time, and gives each to `handle` in a task of
+/// its own. While all places are taken, clients wait in the kernel's queue. Told to `leave`, it accepts no more and
+/// returns when the last connection is over.
+pub(crate) async fn accept<D: Door, F>(
+    door: D,
+    most: u32,
+    leave: Arc<Notify>,
+    handle: impl Fn(D::Stream) -> F,
+) where
     F: Future<Output = ()> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(most));
+    let places = Arc::new(Semaphore::new(most as usize));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        match door.next().await {
+        let next = tokio::select! {
+            next = door.next() => next,
+            () = leave.notified() => break,
+        };
+        match next {
             Ok(stream) => {
                 let connection = handle(stream);
                 tokio::spawn(async move {
@@ -141,6 +163,9 @@ where
             }
         }
     }
+    drop(door);
+    // It is never closed, so this ends when all are back.
+    let _ = places.acquire_many(most).await;
 }
 
 /// Serves one HTTP/1 connection. A request's head has to arrive within `head`; `keep_alive` says

@@ -14,14 +14,17 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 /// `head` far above any deadline of a test.
 const LONG: Duration = Duration::from_secs(3600);
 
-fn hello(most: usize, head: Duration, keep_alive: bool) -> (Side, SocketAddr) {
+fn hello(most: u32, head: Duration, keep_alive: bool) -> (Side, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let addr = listener.local_addr().unwrap();
     let app = Router::new().route("/", get("hello"));
     let side = Side::start("test", || {
-        Ok(accept(adopt(listener)?, most, move |stream| {
-            http(stream, app.clone(), head, keep_alive)
-        }))
+        Ok(accept(
+            adopt(listener)?,
+            most,
+            Arc::default(),
+            move |stream| http(stream, app.clone(), head, keep_alive),
+        ))
     });
     (side.unwrap(), addr)
 }

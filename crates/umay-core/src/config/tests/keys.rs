@@ -330,9 +330,9 @@ fn defaults_are_those_of_the_model() {
         ("upstream_idle", timeouts.upstream_idle),
     ];
     let listed = KEYS.iter().filter(|key| key.path.starts_with("timeouts."));
-    // `total` has none.
-    assert_eq!(listed.count(), durations.len() + 1);
-    assert_eq!(timeouts.total, None);
+    // Two have none.
+    assert_eq!(listed.count(), durations.len() + 2);
+    assert_eq!((timeouts.total, timeouts.upgrade), (None, None));
     for (key, value) in durations {
         check_duration(&format!("timeouts.{key}"), value);
     }

@@ -123,16 +123,16 @@ pub struct TcpEntry<'a> {
 
 /// A worker's end of the access log. Never waits; not to be shared between threads.
 #[derive(Debug)]
-pub struct AccessLog(Option<RefCell<Batch>>);
+pub struct AccessLog(RefCell<Option<Batch>>);
 
 impl AccessLog {
     /// A log that logs nothing.
     pub fn off() -> Self {
-        Self(None)
+        Self(RefCell::new(None))
     }
 
     fn new(queue: SyncSender<Message>, shared: Arc<Shared>) -> Self {
-        Self(Some(RefCell::new(Batch {
+        Self(RefCell::new(Some(Batch {
             lines: shared.buffer(),
             count: 0,
             clock: Clock::new(),
@@ -141,34 +141,35 @@ impl AccessLog {
         })))
     }
 
+    /// Logs to where this other one does from now on. What has been gathered goes to where it was meant for.
+    pub fn replace(&self, other: Self) {
+        self.0.replace(other.0.into_inner());
+    }
+
     /// True if entries go anywhere.
     pub fn is_on(&self) -> bool {
-        self.0.is_some()
+        self.0.borrow().is_some()
     }
 
     /// Logs a request.
     pub fn http(&self, entry: &HttpEntry<'_>) {
-        if let Some(batch) = &self.0 {
-            batch
-                .borrow_mut()
-                .add(SystemTime::now(), |out| http_members(out, entry));
+        if let Some(batch) = &mut *self.0.borrow_mut() {
+            batch.add(SystemTime::now(), |out| http_members(out, entry));
         }
     }
 
     /// Logs a raw stream.
     pub fn tcp(&self, entry: &TcpEntry<'_>) {
-        if let Some(batch) = &self.0 {
-            batch
-                .borrow_mut()
-                .add(SystemTime::now(), |out| tcp_members(out, entry));
+        if let Some(batch) = &mut *self.0.borrow_mut() {
+            batch.add(SystemTime::now(), |out| tcp_members(out, entry));
         }
     }
 
     /// Hands over what has been gathered. To be called by the worker's clock, so that a line is not
     /// held back for long.
     pub fn flush(&self) {
-        if let Some(batch) = &self.0 {
-            batch.borrow_mut().hand_over();
+        if let Some(batch) = &mut *self.0.borrow_mut() {
+            batch.hand_over();
         }
     }
 }
