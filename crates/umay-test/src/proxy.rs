@@ -395,7 +395,25 @@ impl Umay {
             })
         })?;
         self.successors.push(pid);
+        if self.admin.is_some() {
+            // What is asked at the same moment can still be answered by the one before.
+            eventually("an answer of the new process", || {
+                let status: Value = self.admin_get("/status").text().parse().ok()?;
+                (status["pid"].as_u64() == Some(u64::from(self.pid()))).then_some(())
+            });
+        }
         Ok(())
+    }
+
+    /// Waits until all processes but the one that serves now have ended.
+    #[track_caller]
+    pub fn wait_former(&mut self) {
+        if let Some((_, former)) = self.successors.split_last() {
+            for process in former {
+                eventually("a former process to end", || gone(*process).then_some(()));
+            }
+            assert_eq!(self.wait_first_exit(), 0);
+        }
     }
 
     /// The process that it was started as, and whether it has ended, and how.

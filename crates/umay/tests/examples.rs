@@ -23,12 +23,13 @@ fn root() -> PathBuf {
 /// The examples by name.
 fn examples() -> BTreeMap<String, String> {
     let entries = fs::read_dir(root().join("examples")).unwrap();
-    let read = |entry: Result<fs::DirEntry, _>| {
-        let path: PathBuf = entry.map(|entry: fs::DirEntry| entry.path()).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let read = |path: PathBuf| {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         (name, fs::read_to_string(path).unwrap())
     };
-    entries.map(read).collect()
+    // What is for systemd is in a directory of its own.
+    paths.filter(|path| path.is_file()).map(read).collect()
 }
 
 /// A configuration in a directory of its own, with all files that the examples name.

@@ -62,12 +62,10 @@ fn command(words: &[&str], socket: &Path) -> Output {
     command.output().unwrap()
 }
 
-/// Waits for a number in the status document: what is asked for just now can be answered by the old process.
-fn wait_status(umay: &Umay, key: &str, wanted: u64) {
-    eventually(key, || {
-        let status: Value = umay.admin_get("/status").text().parse().unwrap();
-        (status[key].as_u64() == Some(wanted)).then_some(())
-    });
+/// A number in the status document.
+fn status(umay: &Umay, key: &str) -> u64 {
+    let status: Value = umay.admin_get("/status").text().parse().unwrap();
+    status[key].as_u64().unwrap()
 }
 
 #[test]
@@ -120,7 +118,7 @@ fn what_is_open_goes_on_and_what_is_new_comes_to_the_new_process() {
     let first = umay.pid();
     for _ in 0..3 {
         umay.upgrade().unwrap();
-        wait_status(&umay, "pid", u64::from(umay.pid()));
+        assert_eq!(status(&umay, "pid"), u64::from(umay.pid()));
         swing("after");
     }
     assert_ne!(first, umay.pid());
@@ -207,7 +205,7 @@ fn no_request_is_lost_whatever_the_number_of_workers_becomes() {
         for workers in [3, 1, 1, 4, 2] {
             umay.rewrite(format!("workers = {workers}\n{config}"));
             umay.upgrade().unwrap();
-            wait_status(&umay, "workers", workers);
+            assert_eq!(status(&umay, "workers"), workers);
             let so_far = asked.load(SeqCst);
             eventually("more requests", || {
                 (asked.load(SeqCst) > so_far + 50).then_some(())

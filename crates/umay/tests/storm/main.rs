@@ -1,6 +1,7 @@
-//! A storm of reloads over everything that is open: nothing breaks, nothing fails, and nothing is left behind.
+//! A storm of reloads and upgrades over everything that is open: nothing breaks, nothing fails, and nothing is left behind.
 //!
-//! `UMAY_STORM=500` makes as many reloads as that; `UMAY_SEED` has them be the same again.
+//! `UMAY_STORM=500` makes as many reloads as that, `UMAY_STORM_OPEN=1000` opens as many WebSockets and as many downloads;
+//! `UMAY_SEED` has them be the same again.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,14 +25,18 @@ use umay_test::{
     Certs, Conn, Signal, Umay, eventually, open_files, raise_open_files, rss, umay, websocket,
 };
 
-use peers::{Dice, OVER, Peers, config};
+use peers::{Dice, OVER, PAUSE, Peers, config};
 
-const WEBSOCKETS: usize = 100;
-const DOWNLOADS: usize = 50;
+/// WebSockets, and downloads over HTTP/2, unless said otherwise.
+const OPEN: usize = 100;
 const UPLOADS: usize = 6;
 const STREAMS: usize = 20;
+const UPGRADES: usize = 3;
 
-/// Memory that may be taken more at the end than after a tenth of the storm, under the same load.
+/// Threads of the steady load.
+const LOADS: u64 = 5;
+
+/// Memory that may be taken more at the end than soon after the last upgrade, under the same load.
 const GROWTH: u64 = 24 << 20;
 
 /// Which configurations may be served now, and what went wrong.
@@ -43,6 +48,9 @@ struct Watch {
     /// The oldest that may still be served.
     oldest: AtomicU64,
     requests: AtomicU64,
+    upgrades: AtomicU64,
+    /// Who of the load asks the new process, all upgrades together.
+    gone_over: AtomicU64,
     failed: Mutex<Vec<String>>,
     broken: Mutex<Vec<String>>,
     moved: AtomicU64,
@@ -64,19 +72,38 @@ impl Watch {
 
     /// Asks steadily until the storm is over.
     fn load(&self, mut ask: impl FnMut() -> Result<(u16, String), String>, path: &str) {
+        let mut seen = (self.upgrades.load(SeqCst), 0);
         while !self.stop.load(SeqCst) {
             let oldest = self.oldest.load(SeqCst);
+            let upgrades = self.upgrades.load(SeqCst);
             let answer = ask().and_then(|(status, body)| match path {
                 "/" => self.judge(oldest, status, &body),
                 _ if (status, &*body) == (200, "secure") => Ok(()),
                 _ => Err(format!("{status} {body:?}")),
             });
             self.requests.fetch_add(1, SeqCst);
+            seen = if seen.0 == upgrades {
+                (upgrades, seen.1 + 1)
+            } else {
+                (upgrades, 1)
+            };
+            // The first answer may be the last of a connection to the old process.
+            if upgrades > 0 && seen.1 == 2 {
+                self.gone_over.fetch_add(1, SeqCst);
+            }
             if let Err(why) = answer {
                 self.failed.lock().unwrap().push(format!("{path}: {why}"));
             }
             thread::sleep(Duration::from_millis(3));
         }
+    }
+
+    /// Waits until nobody asks an old process any more, for that is told of no other configuration.
+    fn upgraded(&self) {
+        let all = LOADS * (self.upgrades.fetch_add(1, SeqCst) + 1);
+        eventually("the load to have gone over", || {
+            (self.gone_over.load(SeqCst) == all).then_some(())
+        });
     }
 
     fn ended(&self, what: &str, how: Result<u64, String>) {
@@ -98,12 +125,23 @@ fn ask(conn: &mut Conn, round: u64, path: &str) -> Result<(u16, String), String>
         _ => format!("POST {path} HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody"),
     };
     let answer = conn.ask(request).map_err(text)?;
+    if answer.get("connection") == Some("close") && conn.tls().is_none() {
+        let at = conn.socket().peer_addr().map_err(text)?;
+        *conn = Conn::connect(at).map_err(text)?;
+    }
     Ok((answer.status(), answer.text()))
 }
 
-fn ask_http2(client: &Client, path: &str) -> Result<(u16, String), String> {
-    let call = client.call("GET", &format!("http://a.test{path}"), &[], true);
-    let mut stream = call.map_err(text)?;
+fn ask_http2(client: &mut Client, at: SocketAddr) -> Result<(u16, String), String> {
+    let call = |client: &Client| client.call("GET", "http://a.test/", &[], true);
+    let mut stream = match call(client) {
+        Ok(stream) => stream,
+        // It was told to open another connection, and has sent nothing.
+        Err(_) => {
+            *client = Client::connect(at).map_err(text)?;
+            call(client).map_err(text)?
+        }
+    };
     let status = stream.head().map_err(text)?.status();
     let body = stream.read_to_end().map_err(text)?;
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
@@ -133,8 +171,8 @@ fn start_load<'s>(scope: &'s thread::Scope<'s, '_>, watch: &'s Watch, certs: &'s
         });
     }
     scope.spawn(move || {
-        let client = Client::connect(at.main).unwrap();
-        watch.load(|| ask_http2(&client, "/"), "/");
+        let mut client = Client::connect(at.main).unwrap();
+        watch.load(|| ask_http2(&mut client, at.main), "/");
     });
     // A new connection for each, over TLS and not.
     scope.spawn(move || {
@@ -153,15 +191,15 @@ fn start_load<'s>(scope: &'s thread::Scope<'s, '_>, watch: &'s Watch, certs: &'s
 
 type Socket = WebSocket<Conn>;
 
-fn open_sockets(at: At) -> Vec<Socket> {
+fn open_sockets(at: At, open_ones: usize) -> Vec<Socket> {
     let open = |_| {
         let conn = Conn::connect(at.main).unwrap();
         websocket::connect(conn, "ws://a.test/sockets").unwrap().0
     };
-    (0..WEBSOCKETS).map(open).collect()
+    (0..open_ones).map(open).collect()
 }
 
-fn swing_sockets(watch: &Watch, mut sockets: Vec<Socket>) {
+fn swing_sockets(watch: &Watch, mut sockets: Vec<Socket>, pause: Duration) {
     let mut sent = 0_u64;
     let mut swing = |socket: &mut Socket| {
         sent += 1;
@@ -180,7 +218,7 @@ fn swing_sockets(watch: &Watch, mut sockets: Vec<Socket>) {
                 *how = Err(why);
             }
         }
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(pause);
     }
     for (mut socket, how) in sockets.into_iter().zip(how) {
         watch.ended("WebSocket", how);
@@ -250,14 +288,19 @@ fn swing_streams(watch: &Watch, mut streams: Vec<Conn>) {
 }
 
 /// Opens all that is to live through the storm.
-fn open_all<'s>(scope: &'s thread::Scope<'s, '_>, watch: &'s Watch, at: At) {
-    let mut sockets = open_sockets(at);
+fn open_all<'s>(scope: &'s thread::Scope<'s, '_>, watch: &'s Watch, at: At, open: usize) {
+    let mut sockets = open_sockets(at, open);
+    // However many there are, they send as much.
+    let pause = Duration::from_micros(200 * open as u64);
     while !sockets.is_empty() {
         let some = sockets.split_off(sockets.len().saturating_sub(10));
-        scope.spawn(move || swing_sockets(watch, some));
+        scope.spawn(move || swing_sockets(watch, some, pause));
     }
-    let clients: Vec<Client> = (0..5).map(|_| Client::connect(at.main).unwrap()).collect();
-    for number in 0..DOWNLOADS {
+    // As many on each as may be.
+    let clients = (0..open.div_ceil(90)).map(|_| Client::connect(at.main).unwrap());
+    let clients: Vec<Client> = clients.collect();
+    PAUSE.store(open as u64 / 2, SeqCst);
+    for number in 0..open {
         let client = &clients[number % clients.len()];
         let mut stream = client
             .call("GET", "http://a.test/downloads", &[], true)
@@ -270,7 +313,7 @@ fn open_all<'s>(scope: &'s thread::Scope<'s, '_>, watch: &'s Watch, at: At) {
             thread::sleep(Duration::from_millis(20));
         }
         // Their streams end by themselves, and the connections with them.
-        thread::sleep(Duration::from_millis(500));
+        thread::sleep(Duration::from_millis(500 + open as u64));
         drop(clients);
     });
     for _ in 0..UPLOADS {
@@ -290,10 +333,28 @@ fn open_all<'s>(scope: &'s thread::Scope<'s, '_>, watch: &'s Watch, at: At) {
 }
 
 /// One reload after the other.
-fn storm(umay: &Umay, peers: &Peers, watch: &Watch, dice: &mut Dice, rounds: usize) -> (u64, u64) {
+fn storm(
+    umay: &mut Umay,
+    peers: &Peers,
+    watch: &Watch,
+    dice: &mut Dice,
+    rounds: usize,
+) -> (u64, u64) {
     let mut early = 0;
     let mut refused = 0;
+    // In the first half.
+    let pace = rounds / 2 / UPGRADES;
     for round in 0..rounds {
+        if round % pace == pace - 1 && round / pace < UPGRADES {
+            assert_eq!(
+                umay.metric("umay_config_reloads_total", &[("result", "refused")]),
+                f64::from(refused)
+            );
+            umay.upgrade().unwrap();
+            watch.upgraded();
+            // The new process counts anew.
+            refused = 0;
+        }
         if round % 5 == 4 {
             let bad = dice.one(&[
                 "listen = [",
@@ -322,7 +383,7 @@ fn storm(umay: &Umay, peers: &Peers, watch: &Watch, dice: &mut Dice, rounds: usi
                 (now > before).then_some(())
             });
         }
-        if round == rounds / 10 {
+        if round == rounds / 2 + rounds / 10 {
             early = rss(umay.pid());
         }
         thread::sleep(Duration::from_millis(dice.below(150) as u64));
@@ -332,6 +393,16 @@ fn storm(umay: &Umay, peers: &Peers, watch: &Watch, dice: &mut Dice, rounds: usi
         f64::from(refused)
     );
     (early, rss(umay.pid()))
+}
+
+/// Ends what is open and the load, also if the storm fails.
+struct Stop<'s>(&'s Watch);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        OVER.store(true, SeqCst);
+        self.0.stop.store(true, SeqCst);
+    }
 }
 
 /// Nothing is counted as open or in flight any more.
@@ -369,6 +440,7 @@ fn reloads_break_nothing_and_leave_nothing_behind() {
             .and_then(|text| text.parse::<u64>().ok())
     };
     let rounds = number("UMAY_STORM").unwrap_or(50) as usize;
+    let open = number("UMAY_STORM_OPEN").map_or(OPEN, |open| open as usize);
     let seed = number("UMAY_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("{rounds} reloads, UMAY_SEED={seed}");
     let (peers, mut dice) = (Peers::start(), Dice(seed));
@@ -383,10 +455,9 @@ fn reloads_break_nothing_and_leave_nothing_behind() {
             break (text, served);
         }
     };
-    let umay = umay!().config(&text).workers(2).start();
-    let files = || open_files(umay.pid());
+    let mut umay = umay!().config(&text).workers(2).start();
     let (before, at) = (
-        files(),
+        open_files(umay.pid()),
         At {
             main: umay.at("main"),
             tls: umay.at("tls"),
@@ -397,20 +468,18 @@ fn reloads_break_nothing_and_leave_nothing_behind() {
     watch.served.lock().unwrap().push(served);
     let started = Instant::now();
     let (early, late) = thread::scope(|scope| {
-        open_all(scope, &watch, at);
+        let _stop = Stop(&watch);
+        open_all(scope, &watch, at, open);
         start_load(scope, &watch, &peers.certs, at);
-        let grown = storm(&umay, &peers, &watch, &mut dice, rounds);
-        OVER.store(true, SeqCst);
-        watch.stop.store(true, SeqCst);
-        grown
+        storm(&mut umay, &peers, &watch, &mut dice, rounds)
     });
     let (failed, broken) = (watch.failed.lock().unwrap(), watch.broken.lock().unwrap());
     println!(
-        "{rounds} reloads in {:?}: {} requests, {} failed; {} open all the while, {} broken; {} moved; {} MiB early, {} late; {} files before",
+        "{rounds} reloads and {UPGRADES} upgrades in {:?}: {} requests, {} failed; {} open all the while, {} broken; {} moved; {} MiB early, {} late; {} files before",
         started.elapsed(),
         watch.requests.load(SeqCst),
         failed.len(),
-        WEBSOCKETS + DOWNLOADS + UPLOADS + STREAMS,
+        2 * open + UPLOADS + STREAMS,
         broken.len(),
         watch.moved.load(SeqCst),
         early >> 20,
@@ -427,6 +496,8 @@ fn reloads_break_nothing_and_leave_nothing_behind() {
         "[[listener]]\nname = \"main\"\nlisten = \"127.0.0.1:0\"\n[[route]]\nrespond = {}\n"
     ));
     nothing_left(&umay, &peers);
+    umay.wait_former();
+    let files = || open_files(umay.pid());
     println!("{} files after", files());
     eventually("all files closed", || (files() <= before).then_some(()));
 }

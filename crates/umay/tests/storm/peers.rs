@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
@@ -41,11 +41,14 @@ fn count(stream: &mut Stream) -> std::io::Result<()> {
             break;
         }
         stream.send(format!("{number}\n").as_bytes())?;
-        thread::sleep(Duration::from_millis(30));
+        thread::sleep(Duration::from_millis(PAUSE.load(SeqCst)));
     }
     stream.send(b"over\n")?;
     stream.finish(&[])
 }
+
+/// Milliseconds between two lines of a download.
+pub(super) static PAUSE: AtomicU64 = AtomicU64::new(50);
 
 /// What is long is to end.
 pub(super) static OVER: AtomicBool = AtomicBool::new(false);
@@ -208,10 +211,10 @@ fn upstream(
     writeln!(text, "]\nbalance = \"{balance}\"\nslow_start = \"{start}\"").unwrap();
     let limits = dice.one(&[
         "",
-        "endpoint_connections = 200",
-        "endpoint_requests = 200\nqueue_timeout = \"10s\"",
-        "requests = 300",
-        "endpoint_connections = 150\nendpoint_requests = 300",
+        "endpoint_connections = 2000",
+        "endpoint_requests = 2000\nqueue_timeout = \"10s\"",
+        "requests = 3000",
+        "endpoint_connections = 1500\nendpoint_requests = 3000",
     ]);
     writeln!(text, "[upstream.{name}.limits]\n{limits}").unwrap();
     let chosen = endpoints
