@@ -27,11 +27,12 @@ use umay_test::{
 
 use peers::{Dice, OVER, PAUSE, Peers, config};
 
-/// WebSockets, and downloads over HTTP/2, unless said otherwise.
+/// WebSockets, and downloads over HTTP/2, unless said otherwise; a fourth of them in each process.
 const OPEN: usize = 100;
-const UPLOADS: usize = 6;
-const STREAMS: usize = 20;
 const UPGRADES: usize = 3;
+/// In each process.
+const UPLOADS: usize = 3;
+const STREAMS: usize = 10;
 
 /// Threads of the steady load.
 const LOADS: u64 = 5;
@@ -291,7 +292,7 @@ fn swing_streams(watch: &Watch, mut streams: Vec<Conn>) {
 fn open_all<'s>(scope: &'s thread::Scope<'s, '_>, watch: &'s Watch, at: At, open: usize) {
     let mut sockets = open_sockets(at, open);
     // However many there are, they send as much.
-    let pause = Duration::from_micros(200 * open as u64);
+    let pause = Duration::from_micros(800 * open as u64);
     while !sockets.is_empty() {
         let some = sockets.split_off(sockets.len().saturating_sub(10));
         scope.spawn(move || swing_sockets(watch, some, pause));
@@ -299,7 +300,7 @@ fn open_all<'s>(scope: &'s thread::Scope<'s, '_>, watch: &'s Watch, at: At, open
     // As many on each as may be.
     let clients = (0..open.div_ceil(90)).map(|_| Client::connect(at.main).unwrap());
     let clients: Vec<Client> = clients.collect();
-    PAUSE.store(open as u64 / 2, SeqCst);
+    PAUSE.store(2 * open as u64, SeqCst);
     for number in 0..open {
         let client = &clients[number % clients.len()];
         let mut stream = client
@@ -313,7 +314,7 @@ fn open_all<'s>(scope: &'s thread::Scope<'s, '_>, watch: &'s Watch, at: At, open
             thread::sleep(Duration::from_millis(20));
         }
         // Their streams end by themselves, and the connections with them.
-        thread::sleep(Duration::from_millis(500 + open as u64));
+        thread::sleep(Duration::from_millis(500 + 4 * open as u64));
         drop(clients);
     });
     for _ in 0..UPLOADS {
@@ -332,13 +333,35 @@ fn open_all<'s>(scope: &'s thread::Scope<'s, '_>, watch: &'s Watch, at: At, open
     scope.spawn(move || swing_streams(watch, streams));
 }
 
-/// One reload after the other.
-fn storm(
-    umay: &mut Umay,
+/// A configuration that has everything.
+fn whole(peers: &Peers, dice: &mut Dice) -> (String, u32) {
+    let all = ["sockets", "downloads", "uploads", "raw"];
+    loop {
+        let (text, served) = config(peers, dice);
+        let has = |name: &&str| text.contains(&format!("[upstream.{name}]"));
+        if all.iter().all(has) {
+            return (text, served);
+        }
+    }
+}
+
+fn reload(umay: &Umay, watch: &Watch, (text, served): (String, u32)) {
+    watch.served.lock().unwrap().push(served);
+    assert!(
+        umay.reload(&text),
+        "{text}\n{}",
+        umay.admin_get("/status").text()
+    );
+    watch.oldest.fetch_add(1, SeqCst);
+}
+
+/// One reload after the other, and what is open in each process that serves meanwhile.
+fn storm<'s>(
+    (umay, at): (&mut Umay, At),
     peers: &Peers,
-    watch: &Watch,
+    (scope, watch): (&'s thread::Scope<'s, '_>, &'s Watch),
     dice: &mut Dice,
-    rounds: usize,
+    (rounds, open): (usize, usize),
 ) -> (u64, u64) {
     let mut early = 0;
     let mut refused = 0;
@@ -350,8 +373,10 @@ fn storm(
                 umay.metric("umay_config_reloads_total", &[("result", "refused")]),
                 f64::from(refused)
             );
+            reload(umay, watch, whole(peers, dice));
             umay.upgrade().unwrap();
             watch.upgraded();
+            open_all(scope, watch, at, open);
             // The new process counts anew.
             refused = 0;
         }
@@ -364,14 +389,7 @@ fn storm(
             assert!(!umay.reload(bad), "{bad}");
             refused += 1;
         }
-        let (text, served) = config(peers, dice);
-        watch.served.lock().unwrap().push(served);
-        assert!(
-            umay.reload(&text),
-            "{text}\n{}",
-            umay.admin_get("/status").text()
-        );
-        watch.oldest.fetch_add(1, SeqCst);
+        reload(umay, watch, config(peers, dice));
         if round % 7 == 6 {
             // More at once, and while the others are carried out.
             let before = umay.metric("umay_config_reloads_total", &[("result", "served")]);
@@ -441,20 +459,12 @@ fn reloads_break_nothing_and_leave_nothing_behind() {
     };
     let rounds = number("UMAY_STORM").unwrap_or(50) as usize;
     let open = number("UMAY_STORM_OPEN").map_or(OPEN, |open| open as usize);
+    // In each process.
+    let open = open / (UPGRADES + 1);
     let seed = number("UMAY_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("{rounds} reloads, UMAY_SEED={seed}");
     let (peers, mut dice) = (Peers::start(), Dice(seed));
-    // The first one has everything.
-    let (text, served) = loop {
-        let (text, served) = config(&peers, &mut dice);
-        let all = ["sockets", "downloads", "uploads", "raw"];
-        if all
-            .iter()
-            .all(|name| text.contains(&format!("[upstream.{name}]")))
-        {
-            break (text, served);
-        }
-    };
+    let (text, served) = whole(&peers, &mut dice);
     let mut umay = umay!().config(&text).workers(2).start();
     let (before, at) = (
         open_files(umay.pid()),
@@ -471,7 +481,8 @@ fn reloads_break_nothing_and_leave_nothing_behind() {
         let _stop = Stop(&watch);
         open_all(scope, &watch, at, open);
         start_load(scope, &watch, &peers.certs, at);
-        storm(&mut umay, &peers, &watch, &mut dice, rounds)
+        let ends = (&mut umay, at);
+        storm(ends, &peers, (scope, &watch), &mut dice, (rounds, open))
     });
     let (failed, broken) = (watch.failed.lock().unwrap(), watch.broken.lock().unwrap());
     println!(
@@ -479,7 +490,7 @@ fn reloads_break_nothing_and_leave_nothing_behind() {
         started.elapsed(),
         watch.requests.load(SeqCst),
         failed.len(),
-        2 * open + UPLOADS + STREAMS,
+        (UPGRADES + 1) * (2 * open + UPLOADS + STREAMS),
         broken.len(),
         watch.moved.load(SeqCst),
         early >> 20,
