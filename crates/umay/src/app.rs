@@ -1,5 +1,6 @@
 //! The life of the process: start everything in order, wait for a signal, end everything in order.
 
+mod control;
 mod files;
 mod plan;
 mod reload;
@@ -7,7 +8,7 @@ mod signals;
 mod status;
 mod supervisor;
 
-pub use plan::Plan;
+pub use plan::{Described, Plan};
 pub use reload::{Read, Source};
 
 use std::io;
@@ -20,12 +21,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use umay_core::model::Model;
 
-use crate::admin::{self, Admin, AdminState, Control, Socket};
+use crate::admin::{self, Admin, AdminState, Socket};
 use crate::drain::Phase;
-use crate::keeper::{self, Keeper};
+use crate::keeper::{AllByHand, Keeper};
 use crate::listener;
 use crate::original;
 use crate::site::Site;
@@ -34,6 +35,7 @@ use crate::telemetry::health::{Health, Stage};
 use crate::transparent::Applied;
 use crate::worker::Settings;
 use crate::worker_thread::{self, Change, Setup};
+use control::{Reach, Served};
 use files::ConfigWatch;
 use signals::{Asked, Signals};
 use status::{Shown, Status};
@@ -59,6 +61,10 @@ pub struct App {
     files: usize,
     /// What `/status` tells of the configuration.
     shown: Arc<ArcSwap<Shown>>,
+    /// What the admin socket tells of it.
+    served: Arc<ArcSwap<Served>>,
+    /// Told when somebody asks on the admin socket for the end.
+    end: Arc<Notify>,
     /// Where the configuration comes from, if it can be read again.
     source: Option<Source>,
     /// The files that it was read from.
@@ -97,15 +103,29 @@ impl App {
         }
         let health = Health::default();
         let shown = Arc::new(ArcSwap::from_pointee(Shown::of(model, &plan, &listening)));
-        let status = status::status(&plan, &health, &shown);
+        let by_hand = AllByHand::default();
+        let status = control::with_by_hand(status::status(&plan, &health, &shown), &by_hand);
         let (admin, admin_address) = start_admin(model, &plan, &health, &status)?;
         let dropped = plan.registry.access_log_dropped().clone();
         let access = AccessWriter::start(&model.log.access, dropped)
             .with_context(|| format!("cannot open the access log {:?}", model.log.access))?;
-        let keeper =
-            Keeper::start(&plan.upstreams, &model.dns).context("cannot watch over upstreams")?;
+        let keeper = Keeper::start(&plan.upstreams, &model.dns, &by_hand)
+            .context("cannot watch over upstreams")?;
         let (ask, reloads) = mpsc::channel(1);
-        let socket = start_socket(model, &status, &keeper, ask)?;
+        let served = Arc::new(ArcSwap::from_pointee(Served::of(model, &plan)));
+        let end = Arc::new(Notify::new());
+        let socket = control::start(
+            model,
+            Reach {
+                status: Arc::clone(&status),
+                health: health.clone(),
+                registry: Arc::clone(&plan.registry),
+                commands: keeper.commands().clone(),
+                served: Arc::clone(&served),
+                reload: ask,
+                end: Arc::clone(&end),
+            },
+        )?;
         let threads = Threads::start(model, &plan, sockets, access.as_ref(), files)?;
         let rules = apply(&listening)?;
         for (name, address) in &listening {
@@ -131,6 +151,8 @@ impl App {
             model: model.clone(),
             files,
             shown,
+            served,
+            end,
             source: None,
             watch: ConfigWatch::default(),
             reloads,
@@ -183,6 +205,10 @@ impl App {
                         }
                     }
                 },
+                () = self.end.notified() => {
+                    tracing::info!("asked to end, draining");
+                    break;
+                }
                 () = self.watch.changed() => self.reload_changed().await,
                 Some(tell) = self.reloads.recv() => {
                     let came = self.reload().await;
@@ -328,39 +354,6 @@ fn bind(site: &Site, workers: usize) -> anyhow::Result<Vec<TcpListener>> {
 /// Connections that the process may have open: what is configured, or nine tenths of the files, halved.
 fn most_connections(model: &Model, files: usize) -> usize {
     model.limits.connections.unwrap_or(files / 10 * 9 / 2)
-}
-
-/// Opens the admin socket, if there is to be one.
-fn start_socket(
-    model: &Model,
-    status: &Status,
-    keeper: &Keeper,
-    ask: mpsc::Sender<oneshot::Sender<Result<String, String>>>,
-) -> anyhow::Result<Option<Socket>> {
-    let Some(path) = &model.admin_socket else {
-        return Ok(None);
-    };
-    let commands = keeper.commands().clone();
-    let control = Control {
-        status: Arc::clone(status),
-        reload: Arc::new(move || {
-            let ask = ask.clone();
-            Box::pin(async move {
-                let (tell, told) = oneshot::channel();
-                let gone = "Umay is ending".to_owned();
-                if ask.send(tell).await.is_err() {
-                    return Err(gone);
-                }
-                told.await.unwrap_or(Err(gone))
-            })
-        }),
-        drain: Arc::new(move |upstream, endpoint, drain| {
-            Box::pin(keeper::drain(commands.clone(), upstream, endpoint, drain))
-        }),
-    };
-    let socket = Socket::start(path, control)
-        .with_context(|| format!("cannot listen on admin.socket {}", path.display()))?;
-    Ok(Some(socket))
 }
 
 fn start_admin(

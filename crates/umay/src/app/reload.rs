@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use umay_core::model::Model;
 
+use super::control::Served;
 use super::status::Shown;
 use super::{App, Plan, bind, most_connections, supervisor};
 use crate::original;
@@ -144,6 +145,7 @@ impl App {
         self.watch.follow(&files);
         self.shown
             .store(Arc::new(Shown::of(&model, &plan, &listening)));
+        self.served.store(Arc::new(Served::of(&model, &plan)));
         (self.listening, self.plan, self.model) = (listening, plan, model);
         Ok(())
     }
