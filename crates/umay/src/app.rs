@@ -20,7 +20,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use umay_core::model::Model;
 
@@ -61,8 +61,8 @@ pub struct App {
     files: usize,
     /// What `/status` tells of the configuration.
     shown: Arc<ArcSwap<Shown>>,
-    /// What the admin socket tells of it.
-    served: Arc<ArcSwap<Served>>,
+    /// What the admin socket tells of it, if there is one.
+    served: Arc<ArcSwapOption<Served>>,
     /// Told when somebody asks on the admin socket for the end.
     end: Arc<Notify>,
     /// Where the configuration comes from, if it can be read again.
@@ -112,10 +112,11 @@ impl App {
         let keeper = Keeper::start(&plan.upstreams, &model.dns, &by_hand)
             .context("cannot watch over upstreams")?;
         let (ask, reloads) = mpsc::channel(1);
-        let served = Arc::new(ArcSwap::from_pointee(Served::of(model, &plan)));
+        let served = Arc::new(ArcSwapOption::empty());
         let end = Arc::new(Notify::new());
         let socket = control::start(
             model,
+            &plan,
             Reach {
                 status: Arc::clone(&status),
                 health: health.clone(),

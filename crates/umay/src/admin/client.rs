@@ -1,11 +1,12 @@
 //! Asking a Umay that runs, through its admin socket.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::runtime;
 
 use super::unix;
 
@@ -70,8 +71,7 @@ impl Reply {
 /// Asks the Umay that listens at `path`.
 pub fn ask(path: &Path, question: &Question) -> io::Result<Reply> {
     let mut stream = unix::connect(path, WAIT).map_err(nobody)?;
-    let peer = rustix::net::sockopt::socket_peercred(stream.as_fd());
-    let pid = peer.map(|peer| peer.pid.as_raw_nonzero().get()).ok();
+    let pid = listener(&stream)?;
     let Question {
         method,
         target,
@@ -79,12 +79,16 @@ pub fn ask(path: &Path, question: &Question) -> io::Result<Reply> {
     } = question;
     let body = body.as_ref().map(Value::to_string).unwrap_or_default();
     let length = body.len();
-    write!(
-        stream,
+    let request = format!(
         "{method} {target} HTTP/1.1\r\nHost: umay\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    )?;
+    );
+    // Who refuses early may not read all of it, and has answered all the same.
+    let sent = stream.write_all(request.as_bytes());
     let mut text = String::new();
     stream.take(MOST).read_to_string(&mut text)?;
+    if text.is_empty() {
+        sent?;
+    }
     let answer = text
         .strip_prefix("HTTP/1.1 ")
         .and_then(|rest| rest.split_once("\r\n\r\n"));
@@ -97,6 +101,18 @@ pub fn ask(path: &Path, question: &Question) -> io::Result<Reply> {
         text: body.to_owned(),
         pid,
     })
+}
+
+/// The process that listens at the other end, if it has a number here.
+fn listener(stream: &UnixStream) -> io::Result<Option<i32>> {
+    stream.set_nonblocking(true)?;
+    let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
+    let within = runtime.enter();
+    // The kernel says 0 for one in another namespace.
+    let peer = tokio::net::UnixStream::from_std(stream.try_clone()?)?.peer_cred()?;
+    drop(within);
+    stream.set_nonblocking(false)?;
+    Ok(peer.pid().filter(|pid| *pid > 0))
 }
 
 /// Says why nobody could be asked, and what to do.

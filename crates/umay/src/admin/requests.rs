@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{self, Body};
+use axum::body::{self, Body, HttpBody};
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use umay_core::config;
 
+use super::HEAD;
 use super::answers::JSON;
 
 /// Bytes that the body of a request may have.
@@ -369,6 +370,8 @@ fn json_of(status: StatusCode, value: &Value) -> Response {
 enum Unread {
     /// It is too long, or was cut.
     TooLong,
+    /// It did not come in time.
+    Late,
     /// It makes no sense.
     Refused(Refused),
 }
@@ -386,6 +389,10 @@ impl Unread {
                 let value = json!({ "error": format!("a body has {BODY} bytes at most") });
                 json_of(StatusCode::PAYLOAD_TOO_LARGE, &value)
             }
+            Self::Late => {
+                let value = json!({ "error": format!("the body did not come within {HEAD:?}") });
+                json_of(StatusCode::REQUEST_TIMEOUT, &value)
+            }
             Self::Refused(refused) => refuse(&refused),
         }
     }
@@ -393,8 +400,12 @@ impl Unread {
 
 /// The document that a body is, whatever it calls itself.
 async fn document(body: Body) -> Result<Value, Unread> {
-    let bytes = body::to_bytes(body, BODY)
-        .await
+    if body.size_hint().lower() > BODY as u64 {
+        return Err(Unread::TooLong);
+    }
+    let bytes = tokio::time::timeout(HEAD, body::to_bytes(body, BODY)).await;
+    let bytes = bytes
+        .map_err(|_| Unread::Late)?
         .map_err(|_| Unread::TooLong)?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
         let why = format!("the body is no JSON ({error}); docs/admin.md shows it");

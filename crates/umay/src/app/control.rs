@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, oneshot};
 use umay_core::config;
@@ -25,7 +25,7 @@ use crate::telemetry::metrics::Registry;
 use crate::upstream::Upstream;
 
 /// The longest time that a level of the event log can be set for. Who wants more sets it without one.
-const LONGEST_LEVEL: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_LEVEL: (Duration, &str) = (Duration::from_secs(24 * 3600), "24h");
 
 /// The configuration that is served, with what it was made from and what was made of it.
 pub(super) struct Served {
@@ -53,7 +53,8 @@ pub(super) struct Reach {
     pub(super) health: Health,
     pub(super) registry: Arc<Registry>,
     pub(super) commands: Commands,
-    pub(super) served: Arc<ArcSwap<Served>>,
+    /// Kept only if there is a socket.
+    pub(super) served: Arc<ArcSwapOption<Served>>,
     /// Where a reload is asked for.
     pub(super) reload: mpsc::Sender<oneshot::Sender<Result<String, String>>>,
     /// Where the end is asked for.
@@ -61,10 +62,11 @@ pub(super) struct Reach {
 }
 
 /// Opens the admin socket, if there is to be one.
-pub(super) fn start(model: &Model, reach: Reach) -> anyhow::Result<Option<Socket>> {
+pub(super) fn start(model: &Model, plan: &Plan, reach: Reach) -> anyhow::Result<Option<Socket>> {
     let Some(path) = &model.admin_socket else {
         return Ok(None);
     };
+    reach.served.store(Some(Arc::new(Served::of(model, plan))));
     let ask = reach.reload.clone();
     let ending = Arc::new(AtomicBool::new(false));
     let control = Control {
@@ -103,15 +105,20 @@ impl Reach {
             Asked::Level => Ok(Answer::Json(level())),
             Asked::SetLevel { level, time } => set_level(level, time, asker),
             Asked::Explain(question) => self.explain(&question),
-            Asked::Config { origin, toml } => Ok(self.config(origin, toml)),
+            Asked::Config { origin, toml } => self.config(origin, toml),
             Asked::Open => Ok(Answer::Json(self.open())),
-            Asked::Drain => Ok(Answer::Json(self.drain(asker, ending))),
+            Asked::Drain => self.drain(asker, ending),
         };
         Box::pin(async { answer })
     }
 
-    fn upstreams(&self, name: Option<String>) -> Result<Answer, Refused> {
+    fn served(&self) -> Result<Arc<Served>, Refused> {
         let served = self.served.load_full();
+        served.ok_or_else(|| Fault::Conflict.because("nothing is served yet"))
+    }
+
+    fn upstreams(&self, name: Option<String>) -> Result<Answer, Refused> {
+        let served = self.served()?;
         let upstreams = &served.upstreams;
         let Some(name) = name else {
             let all = upstreams.iter().map(|one| status::upstream(one));
@@ -131,7 +138,7 @@ impl Reach {
     fn explain(&self, question: &Value) -> Result<Answer, Refused> {
         let question = Question::from_json(question);
         let question = question.map_err(|why| Fault::Senseless.because(why))?;
-        let served = self.served.load_full();
+        let served = self.served()?;
         let ground = Ground {
             model: &served.model,
             places: &served.described.places,
@@ -145,13 +152,13 @@ impl Reach {
         Ok(Answer::Json(Value::Array(told)))
     }
 
-    fn config(&self, origin: bool, toml: bool) -> Answer {
-        let served = self.served.load_full();
+    fn config(&self, origin: bool, toml: bool) -> Result<Answer, Refused> {
+        let served = self.served()?;
         let shown = config::Shown::new(&served.described.sources, &served.model);
-        match toml {
+        Ok(match toml {
             true => Answer::Text(shown.to_toml(origin)),
             false => Answer::Json(shown.to_json(origin)),
-        }
+        })
     }
 
     fn open(&self) -> Value {
@@ -163,23 +170,23 @@ impl Reach {
     }
 
     /// Ends the process as SIGTERM does; asked twice, it does not hurry.
-    fn drain(&self, asker: Asker, ending: &AtomicBool) -> Value {
+    fn drain(&self, asker: Asker, ending: &AtomicBool) -> Result<Answer, Refused> {
+        let served = self.served()?;
         let stage = self.health.stage();
         let already = ending.swap(true, Ordering::Relaxed) || stage == Stage::Draining;
         if !already {
             asker.changed("stage", stage.as_str(), Stage::Draining.as_str());
             self.end.notify_one();
         }
-        let served = self.served.load();
         let timeouts = &served.model.timeouts;
-        json!({
+        Ok(Answer::Json(json!({
             "stage": Stage::Draining.as_str(),
             "already": already,
             "pid": std::process::id(),
             "connections": self.registry.open_connections(),
             "accepts_for": config::written_duration(timeouts.drain_delay),
             "cuts_after": config::written_duration(timeouts.drain),
-        })
+        })))
     }
 }
 
@@ -265,9 +272,9 @@ fn set_level(
     };
     config::log_filter(&filter).map_err(senseless)?;
     if let Some(time) = time
-        && (time.is_zero() || time > LONGEST_LEVEL)
+        && (time.is_zero() || time > LONGEST_LEVEL.0)
     {
-        let most = config::written_duration(LONGEST_LEVEL);
+        let most = LONGEST_LEVEL.1;
         return Err(senseless(format!(
             "the time is more than nothing, and {most} at most; without one it stays"
         )));

@@ -145,7 +145,10 @@ impl App {
         self.watch.follow(&files);
         self.shown
             .store(Arc::new(Shown::of(&model, &plan, &listening)));
-        self.served.store(Arc::new(Served::of(&model, &plan)));
+        if self.socket.is_some() {
+            let served = Served::of(&model, &plan);
+            self.served.store(Some(Arc::new(served)));
+        }
         (self.listening, self.plan, self.model) = (listening, plan, model);
         Ok(())
     }
