@@ -191,7 +191,7 @@ impl Asked<'_> {
         let place = route.and_then(|route| self.ground.places.get(&route.name));
         let upstream = route.and_then(|route| self.ground.upstream(route));
         let endpoints = upstream.map(|upstream| live::endpoints(upstream, is_request));
-        notes.extend(upstream.and_then(|upstream| live::note(upstream)));
+        notes.extend(upstream.and_then(live::note));
         let to = route.map(|route| destination(model, route, upstream.is_some()));
         json!({
             "asked": target.text,
