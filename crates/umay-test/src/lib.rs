@@ -16,6 +16,7 @@
 
 mod certs;
 mod conn;
+pub mod consul;
 pub mod exchange;
 pub mod frames;
 pub mod http;

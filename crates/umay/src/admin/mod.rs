@@ -5,6 +5,7 @@
 //! one request, so idle ones cannot pile up.
 
 mod answers;
+mod bodies;
 mod client;
 mod page;
 #[cfg(test)]
