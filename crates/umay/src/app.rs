@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::runtime::{self, Runtime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use umay_core::model::Model;
 
@@ -73,6 +74,8 @@ pub struct App {
     reloads: mpsc::Receiver<oneshot::Sender<Result<String, String>>>,
     /// Rules that send traffic here.
     rules: Option<Applied>,
+    /// What it lives in and listens to.
+    signals: Option<(Runtime, Signals)>,
 }
 
 impl App {
@@ -88,6 +91,7 @@ impl App {
         plan: Plan,
         apply: impl FnOnce(&[(String, SocketAddr)]) -> anyhow::Result<Option<Applied>>,
     ) -> anyhow::Result<Self> {
+        let signals = listen_to_signals()?;
         let files = raise_open_files();
         let mut sockets = Vec::new();
         let mut listening = Vec::new();
@@ -158,6 +162,7 @@ impl App {
             watch: ConfigWatch::default(),
             reloads,
             rules,
+            signals: Some(signals),
         })
     }
 
@@ -177,16 +182,15 @@ impl App {
     ) -> anyhow::Result<ExitCode> {
         self.source = source;
         self.watch.follow(files);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let code = runtime.block_on(self.live())?;
+        let Some((runtime, signals)) = self.signals.take() else {
+            anyhow::bail!("a process lives once");
+        };
+        let code = runtime.block_on(self.live(signals))?;
         self.end();
         Ok(code)
     }
 
-    async fn live(&mut self) -> anyhow::Result<ExitCode> {
-        let mut signals = Signals::new()?;
+    async fn live(&mut self, mut signals: Signals) -> anyhow::Result<ExitCode> {
         loop {
             tokio::select! {
                 asked = signals.next() => match asked {
@@ -336,6 +340,18 @@ impl Threads {
             ended,
         })
     }
+}
+
+/// Listens to signals from now on: whoever is told that the process is ready may end it the moment after, in order.
+fn listen_to_signals() -> io::Result<(Runtime, Signals)> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let signals = {
+        let _within = runtime.enter();
+        Signals::new()?
+    };
+    Ok((runtime, signals))
 }
 
 fn bind(site: &Site, workers: usize) -> anyhow::Result<Vec<TcpListener>> {
