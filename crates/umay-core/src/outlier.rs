@@ -97,6 +97,9 @@ struct Row {
     doublings: u32,
     /// It was ejected, or still out, in this window.
     was_out: bool,
+    /// It has failed so often in a row that it would be ejected: how often when that was seen, and until when it is
+    /// held against it.
+    failing: Option<(u32, u64)>,
 }
 
 impl Row {
@@ -123,8 +126,19 @@ impl Row {
         (ok, ok.saturating_add(failed))
     }
 
+    /// Holds it against the endpoint until `until` that it fails, anew with each failure that comes.
+    fn hold(&mut self, limit: u32, until: u64) {
+        let now = self.counts.consecutive;
+        self.failing = match self.failing {
+            _ if limit == 0 || now < limit => None,
+            Some((seen, held)) if now <= seen => Some((seen, held)),
+            _ => Some((now, until)),
+        };
+    }
+
     fn readmit(&mut self) {
         self.until = None;
+        self.failing = None;
         self.forgiven = self.counts.consecutive;
         self.base = self.counts;
     }
@@ -165,8 +179,10 @@ impl Outliers {
     /// fresh bits. An endpoint that was not named by [`Self::keep`] is ignored.
     pub fn observe(&mut self, now: u64, id: u64, counts: Counts, random: u64) -> Option<Change> {
         let limit = self.settings.consecutive;
+        let held = now.saturating_add(millis(self.settings.base));
         let row = self.rows.get_mut(&id)?;
         row.take(counts);
+        row.hold(limit, held);
         let consecutive = row.consecutive();
         if limit == 0 || consecutive < limit {
             return None;
@@ -199,6 +215,13 @@ impl Outliers {
     /// When this one is readmitted, if it is out.
     pub fn readmission(&self, id: u64) -> Option<u64> {
         self.rows.get(&id)?.until
+    }
+
+    /// True if it has failed so often in a row that it would be ejected, for as long as an ejection lasts at first; each
+    /// failure after that makes it longer. Where so many are out already, that is all there is against it.
+    pub fn is_failing(&self, id: u64, now: u64) -> bool {
+        let failing = self.rows.get(&id).and_then(|row| row.failing);
+        failing.is_some_and(|(_, held)| held > now)
     }
 
     /// How many are out.

@@ -192,6 +192,36 @@ fn who_leaves_takes_no_room_and_may_bring_others_back() {
 }
 
 #[test]
+fn who_fails_but_may_not_be_out_is_failing_for_a_while() {
+    // One of two may be out; the second one that fails stays in.
+    let mut story = Story::new(Outlier::default(), 2);
+    let base = millis(Outlier::default().base);
+    story.fail(0);
+    assert_eq!(story.requests(1, 1, 4), None);
+    assert!(!story.outliers.is_failing(1, story.now), "one is missing");
+    assert_eq!(story.requests(1, 0, 1), None);
+    let failing = |story: &Story, now| story.outliers.is_failing(1, now);
+    assert!(failing(&story, base - 1));
+    assert!(!failing(&story, base), "not for ever");
+    story.now = 7;
+    assert_eq!(story.requests(1, 0, 0), None);
+    assert!(!failing(&story, base), "to look again is not to fail again");
+    assert_eq!(story.requests(1, 0, 1), None);
+    assert!(failing(&story, base + 6), "another failure makes it longer");
+    assert!(!failing(&story, base + 7));
+    assert_eq!(story.requests(1, 1, 0), None);
+    assert!(!failing(&story, story.now), "a success ends it");
+    assert!(!story.outliers.is_failing(9, 0), "a stranger");
+    let off = Outlier {
+        consecutive: 0,
+        ..Outlier::default()
+    };
+    let mut story = Story::new(off, 2);
+    assert_eq!(story.requests(1, 0, 100), None);
+    assert!(!story.outliers.is_failing(1, 0));
+}
+
+#[test]
 fn both_causes_can_be_switched_off() {
     let settings = Outlier {
         consecutive: 0,

@@ -16,6 +16,7 @@
 
 mod certs;
 mod conn;
+pub mod consul;
 pub mod exchange;
 pub mod frames;
 pub mod http;
@@ -24,6 +25,7 @@ pub mod network;
 pub mod programs;
 mod proxy;
 mod server;
+mod succession;
 mod tools;
 pub mod websocket;
 

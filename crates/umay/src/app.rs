@@ -1,6 +1,7 @@
 //! The life of the process: start everything in order, wait for a signal, end everything in order.
 
 mod admins;
+mod control;
 mod files;
 mod inherit;
 mod plan;
@@ -11,21 +12,21 @@ mod supervisor;
 mod upgrade;
 
 pub use inherit::Inherited;
-pub use plan::Plan;
+pub use plan::{Described, Plan};
 pub use reload::{Read, Source};
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::runtime::{self, Runtime};
+use tokio::sync::{Notify, mpsc, watch};
 use umay_core::model::Model;
 
 use crate::admin::AdminState;
@@ -39,7 +40,8 @@ use crate::telemetry::health::{Health, Stage};
 use crate::transparent::Applied;
 use crate::worker::Settings;
 use crate::worker_thread::{self, Change, Setup};
-use admins::{Admins, Ask, Asked};
+use admins::Admins;
+use control::{Ask, Order, Reach};
 use files::ConfigWatch;
 use signals::{Called, Signals};
 use status::Shown;
@@ -50,9 +52,6 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A process that serves.
 pub struct App {
-    runtime: Rc<tokio::runtime::Runtime>,
-    /// Until it runs.
-    signals: Option<Signals>,
     plan: Plan,
     health: Health,
     admin: Admins,
@@ -73,9 +72,13 @@ pub struct App {
     /// The files that it was read from.
     watch: ConfigWatch,
     /// What others ask for, with where they are to be told what came of it.
-    asks: mpsc::Receiver<Asked>,
+    asks: mpsc::Receiver<Order>,
+    /// Told when somebody asks on the admin socket for the end.
+    end: Arc<Notify>,
     /// Rules that send traffic here.
     rules: Option<Applied>,
+    /// What it lives in and listens to.
+    signals: Option<(Runtime, Signals)>,
 }
 
 impl App {
@@ -92,11 +95,7 @@ impl App {
         inherited: &mut Inherited,
         apply: impl FnOnce(&[(String, SocketAddr)]) -> anyhow::Result<Option<Applied>>,
     ) -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        // Whoever is told that this process serves may send it a signal at once.
-        let signals = runtime.block_on(async { Signals::new() })?;
+        let signals = listen_to_signals()?;
         let files = raise_open_files();
         let mut sockets = Vec::new();
         let mut listening = Vec::new();
@@ -111,16 +110,28 @@ impl App {
         }
         let health = Health::default();
         let shown = Arc::new(ArcSwap::from_pointee(Shown::of(model, &plan, &listening)));
-        let status = status::status(&plan, &health, &shown);
+        let by_hand = inherited.by_hand();
+        let status = control::with_by_hand(status::status(&plan, &health, &shown), &by_hand);
         let access = open_access_log(model, &plan)?;
-        let keeper =
-            Keeper::start(&plan.upstreams, &model.dns).context("cannot watch over upstreams")?;
+        let keeper = Keeper::start(&plan.upstreams, &model.dns, &by_hand)
+            .context("cannot watch over upstreams")?;
+        let (ask, asks) = mpsc::channel(1);
+        let end = Arc::new(Notify::new());
+        let reach = Reach {
+            status: Arc::clone(&status),
+            health: health.clone(),
+            registry: Arc::clone(&plan.registry),
+            commands: keeper.commands().clone(),
+            served: Arc::new(ArcSwapOption::empty()),
+            ask,
+            end: Arc::clone(&end),
+        };
         let state = AdminState {
             registry: Arc::clone(&plan.registry),
             health: health.clone(),
             status,
         };
-        let (mut admin, asks) = Admins::new(state, keeper.commands());
+        let mut admin = Admins::new(state, reach);
         let opened = admin.open(model, inherited)?;
         let shares = share(&sockets, plan.workers)?;
         let threads = Threads::start(model, &plan, shares, access.as_ref(), files)?;
@@ -130,6 +141,7 @@ impl App {
             health.set(Stage::Ready);
         }
         admin.start(opened)?;
+        admin.serve(model, &plan);
         for (name, address) in &listening {
             tracing::info!(listener = name, addr = %address, "listening");
         }
@@ -139,8 +151,6 @@ impl App {
         std::mem::take(inherited).serves();
         supervisor::ready();
         Ok(Self {
-            runtime: Rc::new(runtime),
-            signals: Some(signals),
             plan,
             health,
             admin,
@@ -155,7 +165,9 @@ impl App {
             source: None,
             watch: ConfigWatch::default(),
             asks,
+            end,
             rules,
+            signals: Some(signals),
         })
     }
 
@@ -175,15 +187,14 @@ impl App {
     ) -> anyhow::Result<ExitCode> {
         self.source = source;
         self.watch.follow(files);
-        let runtime = Rc::clone(&self.runtime);
-        let code = runtime.block_on(self.live())?;
+        let (runtime, signals) = self.signals.take().context("a process lives once")?;
+        let code = runtime.block_on(self.live(signals))?;
         self.end();
         Ok(code)
     }
 
-    async fn live(&mut self) -> anyhow::Result<ExitCode> {
-        let mut signals = self.signals.take().context("it has run already")?;
-        let signal = loop {
+    async fn live(&mut self, mut signals: Signals) -> anyhow::Result<ExitCode> {
+        let by = loop {
             let (ask, tell) = tokio::select! {
                 called = signals.next() => match called {
                     Called::End(name) => break name,
@@ -195,6 +206,7 @@ impl App {
                         continue;
                     }
                 },
+                () = self.end.notified() => break "the admin socket",
                 () = self.watch.changed() => {
                     self.reload_changed().await;
                     continue;
@@ -219,7 +231,7 @@ impl App {
                 return self.finish(&mut signals).await;
             }
         };
-        tracing::info!(signal, "draining");
+        tracing::info!(by, "draining");
         self.health.set(Stage::Draining);
         supervisor::stopping();
         self.leave(&mut signals).await
@@ -362,6 +374,18 @@ impl Threads {
             ended,
         })
     }
+}
+
+/// Listens to signals from now on: whoever is told that the process is ready may end it the moment after, in order.
+fn listen_to_signals() -> io::Result<(Runtime, Signals)> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let signals = {
+        let _within = runtime.enter();
+        Signals::new()?
+    };
+    Ok((runtime, signals))
 }
 
 /// Opens the sockets of a listener, one for each worker at least; those of before are used. Tells where they are.

@@ -90,7 +90,7 @@ fn a_drained_endpoint_gets_no_new_requests_until_that_is_ended() {
         format!("{one} gets requests again.\n")
     );
     eventually("both", || (who(&mut conn) == ["one", "two"]).then_some(()));
-    scene.umay.wait_event("asked to drain");
+    scene.umay.wait_event("changed by hand");
 }
 
 #[test]

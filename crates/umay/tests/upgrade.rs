@@ -514,3 +514,27 @@ fn a_configuration_of_flags_alone_is_upgraded() {
     umay.upgrade().unwrap();
     assert_eq!(umay.get("a.test", "/").text(), "hi");
 }
+
+#[test]
+fn what_was_set_by_hand_stays_so() {
+    let (dir, servers) = (TempDir::new(), [Server::ok("0"), Server::ok("1")]);
+    let socket = dir.path().join("umay.sock");
+    let [drained, left] = [&servers[0], &servers[1]].map(|server| server.addr().to_string());
+    let mut umay = umay!(
+        "admin.socket = {socket:?}\nlisten = \"127.0.0.1:0\"\nto = \"web\"\n\
+         [upstream.web]\nto = [\"http://{drained}\", \"http://{left}\"]\n"
+    );
+    let done = command(&["endpoint", "drain", "web", &drained], &socket);
+    assert!(done.status.success(), "{done:?}");
+    for _ in 0..2 {
+        umay.upgrade().unwrap();
+        for _ in 0..20 {
+            assert_eq!(umay.get("a.test", "/").text(), "1");
+        }
+    }
+    let done = command(&["endpoint", "undrain", "web", &drained], &socket);
+    assert!(done.status.success(), "{done:?}");
+    eventually("the other one", || {
+        (umay.get("a.test", "/").text() == "0").then_some(())
+    });
+}

@@ -11,8 +11,11 @@ use crate::model::{Discovery, Endpoint, Scheme, Source, UpstreamTls};
 /// In place of endpoints: where the client was headed.
 pub(super) const ORIGINAL: &str = "original-destination";
 
-/// What a weight may be; 0 gets no new requests.
-const WEIGHT: RangeInclusive<u64> = 0..=1000;
+/// The largest weight that an endpoint may have; 0, the least, gets no new requests.
+pub const MOST_WEIGHT: u32 = 1_000;
+
+/// What a weight may be.
+const WEIGHT: RangeInclusive<u64> = 0..=MOST_WEIGHT as u64;
 
 /// What a priority may be.
 const PRIORITY: RangeInclusive<u64> = 0..=15;

@@ -70,7 +70,7 @@ keys! {
     "to.priority": "number", "0", "1", "Its group, up to 15: endpoints of a higher number get requests only if none of a lower one is usable.";
     "to.zone": "text", "none", "\"eu-1a\"", "Where it stands; see `zone` at the top.";
     "admin.bind": "address or \"off\"", "\"127.0.0.1:9901\"", "\"off\"", "Where `/metrics`, `/livez`, `/readyz`, `/status` and a page for people are served.";
-    "admin.socket": "file or \"off\"", "\"off\"", "\"/run/umay/admin.sock\"", "Unix socket for what changes state; at most 107 bytes long. Who may connect to it is decided by its directory.";
+    "admin.socket": "file or \"off\"", "\"off\"", "\"/run/umay/admin.sock\"", "Unix socket for what changes state (docs/admin.md); at most 107 bytes long. Only its owner may open it.";
     "log.access": "\"stdout\", \"off\" or file", "\"stdout\"", "\"/var/log/umay/access.log\"", "Where the access log goes: one JSON object per line. SIGUSR1 opens the file anew.";
     "log.level": "filter", "\"info\"", "\"info,umay=debug\"", "What of the event log goes to standard error.";
     "timeouts.handshake": "duration", "\"10s\"", "\"5s\"", "A TLS handshake with a client, whole.";

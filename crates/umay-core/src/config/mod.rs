@@ -36,7 +36,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 pub use effective::written_duration;
-pub use endpoints::{endpoint, endpoint_with, written};
+pub use endpoints::{MOST_WEIGHT, endpoint, endpoint_with, written};
 pub use include::{Included, LARGEST_DOCUMENT, LARGEST_VALUE, MOST_DOCUMENTS, Reference, Values};
 pub use keys::{KEYS, Key, reference_markdown};
 pub use named::{Purpose, files};
@@ -46,6 +46,17 @@ pub use show::Shown;
 
 use crate::model::{AccessLog, Log, Model, Name};
 use section::{Reader, Section};
+
+/// Whether text is a filter of the event log, as `log.level` takes it: a level, or such as `info,umay=debug`. The error is a
+/// sentence for people.
+pub fn log_filter(text: &str) -> Result<(), String> {
+    scalar::filter(text)
+}
+
+/// A time as keys take it, such as `300ms`, `15s` or `2m`. The error is a sentence for people.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    scalar::duration(text)
+}
 
 /// Where a configuration comes from. Later ones win: file, environment, flags.
 #[derive(Clone, Debug, Default)]

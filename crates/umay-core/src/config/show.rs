@@ -8,12 +8,13 @@ use std::fmt::Write;
 
 use serde_json::{Value as Json, json};
 
+use super::Sources;
 use super::effective;
 use super::keys::KEYS;
 use super::problem::Place;
 use super::schema::literal;
 use super::tree::{Node, Table, Value};
-use super::{Loaded, Sources};
+use crate::model::Model;
 
 /// Tables of an upstream that are in force without being written.
 const IN_FORCE: [&str; 3] = ["outlier", "retry", "limits"];
@@ -26,9 +27,9 @@ pub struct Shown {
 
 impl Shown {
     /// Puts together what sources say and what holds without them.
-    pub fn new(sources: &Sources, loaded: &Loaded) -> Self {
+    pub fn new(sources: &Sources, model: &Model) -> Self {
         Self {
-            table: effective::table(sources, &loaded.model),
+            table: effective::table(sources, model),
         }
     }
 

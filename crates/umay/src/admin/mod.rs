@@ -5,14 +5,22 @@
 //! one request, so idle ones cannot pile up.
 
 mod answers;
+mod bodies;
+mod client;
 mod page;
 #[cfg(test)]
 mod page_tests;
+mod requests;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod unix;
 
-pub use socket::{Control, Drained, Reloaded, Socket, ask, target};
+pub use client::{Question, Reply, ask, endpoint_target, level, upstream_target, weight};
+pub use requests::{
+    Answer, Answered, Asked, Asker, Change, Control, Fault, ROUTES, Refused, Reloaded,
+};
+pub use socket::Socket;
 
 use std::fmt;
 use std::io;

@@ -1,33 +1,20 @@
-//! The admin listener and the admin socket of a process, through reloads and upgrades, and what is asked for there.
+//! The admin listener and the admin socket of a process, through reloads and upgrades.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::sync::{mpsc, oneshot};
 use umay_core::model::Model;
 
-use super::{Inherited, LAST_WORDS};
-use crate::admin::{self, Admin, AdminState, Control, Reloaded, Socket};
-use crate::keeper::{self, Commands};
-
-/// What can be asked for while it runs.
-pub(super) enum Ask {
-    /// To read the configuration again.
-    Reload,
-    /// To let the program's file, as it is now, take over.
-    Upgrade,
-}
-
-/// The same, with where what came of it is to be told.
-pub(super) type Asked = (Ask, oneshot::Sender<Result<String, String>>);
+use super::control::{Reach, Served};
+use super::{Inherited, LAST_WORDS, Plan};
+use crate::admin::{self, Admin, AdminState, Socket};
 
 /// The admin listener and the admin socket.
 pub(super) struct Admins {
     state: AdminState,
-    ask: mpsc::Sender<Asked>,
-    commands: Commands,
+    reach: Reach,
     listener: Option<Admin>,
     socket: Option<Socket>,
     /// The socket before: somebody may be told yet what came of a reload.
@@ -41,18 +28,15 @@ pub(super) struct Opened {
 }
 
 impl Admins {
-    /// Nothing is open yet. What is asked for comes to the other end.
-    pub(super) fn new(state: AdminState, commands: &Commands) -> (Self, mpsc::Receiver<Asked>) {
-        let (ask, asks) = mpsc::channel(1);
-        let admins = Self {
+    /// Nothing is open yet.
+    pub(super) fn new(state: AdminState, reach: Reach) -> Self {
+        Self {
             state,
-            ask,
-            commands: Arc::clone(commands),
+            reach,
             listener: None,
             socket: None,
             former: None,
-        };
-        (admins, asks)
+        }
     }
 
     /// Opens what a model names, for the first time.
@@ -91,8 +75,8 @@ impl Admins {
             return Ok(None);
         };
         let socket = match inherited.control(path) {
-            Some(listener) => Socket::start_at(path, listener, self.control()),
-            None => Socket::start(path, self.control()),
+            Some(listener) => Socket::start_at(path, listener, self.reach.control()),
+            None => Socket::start(path, self.reach.control()),
         };
         let failed = || format!("cannot listen on admin.socket {}", path.display());
         Ok(Some(socket.with_context(failed)?))
@@ -117,6 +101,12 @@ impl Admins {
         });
         self.listener = started.transpose()?;
         Ok(())
+    }
+
+    /// Tells of this from now on.
+    pub(super) fn serve(&self, model: &Model, plan: &Plan) {
+        let served = || Arc::new(Served::of(model, plan));
+        self.reach.served.store(self.socket.is_some().then(served));
     }
 
     /// Where the admin listener is, if there is one.
@@ -152,33 +142,6 @@ impl Admins {
     pub(super) fn stop(self) {
         if let Some(listener) = self.listener {
             listener.stop(LAST_WORDS);
-        }
-    }
-
-    /// What the socket can do.
-    fn control(&self) -> Control {
-        let asking = |what: fn() -> Ask| {
-            let ask = self.ask.clone();
-            move || -> Reloaded {
-                let ask = ask.clone();
-                Box::pin(async move {
-                    let (tell, told) = oneshot::channel();
-                    let gone = "Umay is ending".to_owned();
-                    if ask.send((what(), tell)).await.is_err() {
-                        return Err(gone);
-                    }
-                    told.await.unwrap_or(Err(gone))
-                })
-            }
-        };
-        let commands = Arc::clone(&self.commands);
-        Control {
-            status: Arc::clone(&self.state.status),
-            reload: Arc::new(asking(|| Ask::Reload)),
-            upgrade: Arc::new(asking(|| Ask::Upgrade)),
-            drain: Arc::new(move |upstream, endpoint, drain| {
-                Box::pin(keeper::drain(commands.clone(), upstream, endpoint, drain))
-            }),
         }
     }
 }

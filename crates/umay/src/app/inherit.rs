@@ -25,6 +25,8 @@ use rustix::net::{
 use serde_json::{Value, json};
 use umay_core::model::Listener;
 
+use crate::keeper::AllByHand;
+
 /// Set for a process that takes another's place. Not a `UMAY_` variable, for those are configuration.
 pub(super) const MARK: &str = "_UMAY_SUCCEEDS";
 
@@ -46,6 +48,7 @@ pub struct Inherited {
     listeners: Vec<(Who, Vec<TcpListener>)>,
     admin: Option<(SocketAddr, TcpListener)>,
     control: Option<(PathBuf, UnixListener)>,
+    by_hand: AllByHand,
     predecessor: Option<Predecessor>,
 }
 
@@ -137,6 +140,8 @@ impl Inherited {
         if let Some(path) = list.get("control").and_then(Value::as_str) {
             inherited.control = Some((path.into(), next()?.into()));
         }
+        let by_hand = list.get("by_hand").unwrap_or(&Value::Null);
+        inherited.by_hand = AllByHand::from_carried(by_hand);
         inherited.predecessor = Some(Predecessor {
             stream,
             control: false,
@@ -147,6 +152,11 @@ impl Inherited {
     /// True if another Umay waits for this one to serve.
     pub(super) fn succeeds(&self) -> bool {
         self.predecessor.is_some()
+    }
+
+    /// What was set by hand.
+    pub(super) fn by_hand(&self) -> AllByHand {
+        self.by_hand.clone()
     }
 
     /// The sockets of a listener; none if it has none yet.
@@ -266,6 +276,8 @@ pub(super) struct Handover<'a> {
     pub(super) admin: Option<(SocketAddr, BorrowedFd<'a>)>,
     /// The admin socket.
     pub(super) control: Option<(&'a Path, BorrowedFd<'a>)>,
+    /// What was set by hand.
+    pub(super) by_hand: Value,
 }
 
 /// The same, as it is sent.
@@ -290,6 +302,7 @@ impl Handover<'_> {
             "listeners": listeners.collect::<Vec<_>>(),
             "admin": self.admin.map(|(bind, _)| bind.to_string()),
             "control": self.control.map(|(path, _)| path.to_string_lossy()),
+            "by_hand": self.by_hand,
         });
         let listeners = self.listeners.iter().flat_map(|(_, sockets)| *sockets);
         let all = listeners

@@ -1,9 +1,11 @@
 //! What is made from a configuration before anything runs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
-use umay_core::model::Model;
+use umay_core::config::{Place, Sources};
+use umay_core::model::{Model, Name};
 
 use crate::discover;
 use crate::site::{Route, Site};
@@ -19,6 +21,17 @@ pub struct Plan {
     pub(super) workers: usize,
     /// What is questionable about files that are read again and again.
     doubts: Vec<TlsProblem>,
+    /// What it was made from, for who asks.
+    pub(super) described: Arc<Described>,
+}
+
+/// What a configuration was read from.
+#[derive(Debug, Default)]
+pub struct Described {
+    /// All that was read.
+    pub sources: Sources,
+    /// Where each route stands.
+    pub places: BTreeMap<Name, Place>,
 }
 
 impl Plan {
@@ -74,7 +87,13 @@ impl Plan {
             sites,
             workers,
             doubts: doubts.collect(),
+            described: Arc::default(),
         })
+    }
+
+    /// Remembers what it was made from.
+    pub fn describe(&mut self, described: Described) {
+        self.described = Arc::new(described);
     }
 
     /// What is questionable but no error.

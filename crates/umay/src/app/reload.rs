@@ -169,6 +169,7 @@ impl App {
         self.watch.follow(&files);
         self.shown
             .store(Arc::new(Shown::of(&model, &plan, &listening)));
+        self.admin.serve(&model, &plan);
         (self.listening, self.plan, self.model) = (listening, plan, model);
         Ok(())
     }

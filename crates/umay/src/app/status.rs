@@ -13,7 +13,7 @@ use crate::conn::unix_now;
 use crate::site::Site;
 use crate::telemetry::access::rfc3339;
 use crate::telemetry::health::Health;
-use crate::upstream::{Member, Upstream};
+use crate::upstream::Upstream;
 
 /// Makes the document, anew each time that it is called.
 pub(super) type Status = Arc<dyn Fn() -> Value + Send + Sync>;
@@ -86,10 +86,11 @@ pub(super) fn status(plan: &Plan, health: &Health, shown: &Arc<ArcSwap<Shown>>) 
     })
 }
 
-fn upstream(upstream: &Upstream) -> Value {
+/// An upstream and its endpoints as they are now.
+pub(super) fn upstream(upstream: &Upstream) -> Value {
     let roster = upstream.roster();
     let now = upstream.now();
-    let endpoints = roster.members.iter().map(|member| endpoint(member, now));
+    let endpoints = roster.members.iter().map(|member| member.told(now));
     let problem = (!roster.problem.is_empty()).then_some(&roster.problem);
     let age = upstream.discovery.age().map(|age| age.as_secs());
     json!({
@@ -97,25 +98,6 @@ fn upstream(upstream: &Upstream) -> Value {
         "balance": upstream.model.balance.as_str(),
         "discovery": { "known": roster.known, "problem": problem, "age_s": age },
         "endpoints": endpoints.collect::<Vec<_>>(),
-    })
-}
-
-fn endpoint(member: &Member, now: u64) -> Value {
-    let (endpoint, terms) = (&member.endpoint, &member.terms);
-    let latency = endpoint.latency(now);
-    // Nothing is known of one that was not asked for a while.
-    let latency = (latency > 0.0).then(|| latency.round() / 1000.0);
-    json!({
-        "address": endpoint.label,
-        "standing": member.standing.as_str(),
-        "why": member.why,
-        "weight": terms.weight,
-        "priority": terms.priority,
-        "zone": terms.zone,
-        "in_flight": endpoint.in_flight(),
-        "latency_ms": latency,
-        "picks": endpoint.metrics.sum(|shard| &shard.picks),
-        "failures": endpoint.metrics.sum(|shard| &shard.failed),
     })
 }
 

@@ -131,6 +131,7 @@ impl App {
             listeners: sites.zip(sockets).collect(),
             admin: self.model.admin.zip(admin),
             control: self.model.admin_socket.as_deref().zip(control),
+            by_hand: self.keeper.by_hand().carried(),
         }
         .pack()
     }

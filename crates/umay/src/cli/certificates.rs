@@ -4,37 +4,22 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use umay_core::config::{Loaded, Place, Problem, Severity};
-use umay_core::model::{HostPattern, Listener, Model, Route};
-use umay_core::route::Table;
+use umay_core::model::{HostPattern, Listener, Route};
 
-use super::explain::pattern;
-use crate::tls::{CertificateInfo, ServerTls, TlsProblem};
+use crate::explain;
+use crate::tls::{CertificateInfo, ServerTls};
 
 /// A certificate with less time left than this is told about.
 const SOON: u64 = 21 * 86_400;
 
 const DAY: u64 = 86_400;
 
-/// A listener's certificates, as it would serve them.
-pub(super) fn load(
-    model: &Model,
-    listener: &Listener,
-) -> Option<Result<ServerTls, Vec<TlsProblem>>> {
-    let table = Table::for_listener(model, &listener.name);
-    let alpn: &[&[u8]] = match table.serves_http() {
-        true => &[b"h2", b"http/1.1", b"http/1.0"],
-        false => &[],
-    };
-    let tls = listener.tls.as_ref()?;
-    Some(ServerTls::load(tls, alpn, table.serves_stream()))
-}
-
 /// What is questionable about the certificates of a configuration that can be used.
 pub(super) fn check(loaded: &Loaded) -> Vec<Problem> {
     let model = &loaded.model;
     let listeners = model.listeners.values();
     let with_tls: Vec<_> = listeners
-        .filter_map(|listener| Some((listener, load(model, listener)?.ok()?)))
+        .filter_map(|listener| Some((listener, explain::certificates(model, listener)?.ok()?)))
         .collect();
     let mut problems = Vec::new();
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -112,5 +97,14 @@ fn uncovered(loaded: &Loaded, route: &Route, host: &HostPattern) -> Problem {
             route.name
         ),
         hint: "add a certificate with that name to its listener".to_owned(),
+    }
+}
+
+/// A host pattern as it is written.
+fn pattern(host: &HostPattern) -> String {
+    match host {
+        HostPattern::Any => "*".to_owned(),
+        HostPattern::Exact(name) => name.clone(),
+        HostPattern::Wildcard(parent) => format!("*.{parent}"),
     }
 }

@@ -8,7 +8,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
 use umay_core::config::{self, Shown};
 
+use super::socket::Running;
 use super::sources::{Flags, loaded, read};
+use crate::admin::Question;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Config {
@@ -21,6 +23,7 @@ pub(super) enum Config {
 #[derive(Debug, Args)]
 pub(super) struct Show {
     /// Configuration file (TOML); also UMAY_CONFIG
+    #[arg(conflicts_with_all = ["socket", "running"])]
     file: Option<PathBuf>,
     /// Say where each value came from: a file, the environment, a flag, or the defaults
     #[arg(long)]
@@ -28,6 +31,8 @@ pub(super) struct Show {
     /// As a configuration, or for programs
     #[arg(long, value_enum, default_value_t = Language::Toml)]
     format: Language,
+    #[command(flatten)]
+    running: Running,
     #[command(flatten)]
     flags: Flags,
 }
@@ -49,11 +54,20 @@ pub(super) fn main(command: Config) -> anyhow::Result<ExitCode> {
 }
 
 fn show(args: Show) -> anyhow::Result<ExitCode> {
+    if args.running.is_asked() {
+        args.flags.refuse_with("--socket")?;
+        let origin = if args.origin { "&origin" } else { "" };
+        let target = |format: &str| Question::get(format!("/config?format={format}{origin}"));
+        return match args.format {
+            Language::Toml => print(&args.running.ask_text(&target("toml"))?),
+            Language::Json => print(&pretty(&args.running.ask(&target("json"))?)?),
+        };
+    }
     let sources = read(args.file, &args.flags)?;
     let Some(loaded) = loaded(&sources) else {
         return Ok(ExitCode::FAILURE);
     };
-    let shown = Shown::new(&sources, &loaded);
+    let shown = Shown::new(&sources, &loaded.model);
     match args.format {
         Language::Toml => print(&shown.to_toml(args.origin)),
         Language::Json => print(&pretty(&shown.to_json(args.origin))?),

@@ -4,14 +4,14 @@ mod certificates;
 mod check;
 mod config;
 mod demo;
+mod drain;
 mod endpoint;
 mod explain;
-mod explained;
+mod log;
 mod reach;
 mod run;
 mod socket;
 mod sources;
-mod target;
 mod transparent;
 
 use std::env;
@@ -46,7 +46,7 @@ enum Command {
     /// Say everything that is wrong with a configuration
     #[command(after_help = ENVIRONMENT)]
     Check(check::Arguments),
-    /// Say what would become of a request or a connection, and why; connects nowhere
+    /// Say what would become of a request or a connection, and why
     #[command(after_help = EXPLAIN)]
     Explain(Box<explain::Arguments>),
     /// Show the effective configuration, or the schema of all there can be
@@ -58,9 +58,15 @@ enum Command {
     /// Let the program's file, as it is now, take over from a Umay that runs; the same as SIGUSR2. Nothing that is open breaks
     #[command(after_help = socket::HELP)]
     Upgrade(socket::Socket),
-    /// Take an endpoint out of use, or into use again, in a Umay that runs
+    /// Show the endpoints of a Umay that runs, take one out of use, or give it another weight
     #[command(subcommand, after_help = socket::HELP)]
     Endpoint(endpoint::Endpoint),
+    /// What of its event log a Umay that runs writes
+    #[command(subcommand, after_help = socket::HELP)]
+    Log(log::Log),
+    /// End a Umay that runs, in order; the same as SIGTERM, and tells what is open
+    #[command(after_help = socket::HELP)]
+    Drain(drain::Drain),
 }
 
 /// What no flag's help can say.
@@ -71,7 +77,8 @@ Flags come before the environment, the environment before the file. All keys: do
 const EXPLAIN: &str = "\
 Ends with 0 if a route takes it, and with 1 if none does.
   umay explain https://api.example.com/v1/users umay.toml --method POST --header 'X-Canary: 1'
-  umay explain tls:db.example.com umay.toml";
+  umay explain tls:db.example.com umay.toml
+  umay explain https://api.example.com/ --socket /run/umay/admin.sock   # of a Umay that runs, with its endpoints as they are";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -93,6 +100,8 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Reload(socket) => socket::tell(&socket, "/reload"),
         Command::Upgrade(socket) => socket::tell(&socket, "/upgrade"),
         Command::Endpoint(command) => endpoint::main(&command),
+        Command::Log(command) => log::main(&command),
+        Command::Drain(args) => drain::main(&args),
     }
 }
 

@@ -16,7 +16,7 @@ use umay_core::config::{
 use umay_core::model::Model;
 
 use super::{colour, eprint};
-use crate::app::Plan;
+use crate::app::{Described, Plan};
 use crate::tls::{self, TlsProblem};
 
 #[derive(Debug, Args)]
@@ -33,6 +33,18 @@ pub(super) struct Flags {
     /// Key of the certificate (PEM)
     #[arg(long, value_name = "FILE")]
     pub(super) key: Vec<String>,
+}
+
+impl Flags {
+    /// Refuses to go with a flag that asks for another configuration than these.
+    pub(super) fn refuse_with(&self, flag: &str) -> anyhow::Result<()> {
+        let lists = [&self.listen, &self.to, &self.cert, &self.key];
+        anyhow::ensure!(
+            lists.iter().all(|list| list.is_empty()),
+            "{flag} asks for the configuration that is served: --listen, --to, --cert and --key do not go with it"
+        );
+        Ok(())
+    }
 }
 
 /// Reads all sources, with what the document includes and refers to.
@@ -172,8 +184,12 @@ pub(super) fn planned_by(
     let mut loaded = config::load(sources)?;
     let files = loaded.files.clone();
     let place = |problem: &TlsProblem| placed(problem, &files);
-    let plan =
+    let mut plan =
         build(&loaded.model).map_err(|problems| problems.iter().map(place).collect::<Vec<_>>())?;
+    plan.describe(Described {
+        sources: sources.clone(),
+        places: loaded.routes.clone(),
+    });
     loaded.warnings.extend(plan.warnings().map(place));
     Ok((loaded, plan))
 }

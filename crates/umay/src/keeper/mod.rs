@@ -4,12 +4,17 @@
 //! probes say, what became of requests, and what somebody asks for. It alone decides how each endpoint is,
 //! and publishes a new roster when that has changed; workers only count, and call for attention.
 
+mod by_hand;
 mod pace;
 mod ward;
 
+pub use by_hand::{AllByHand, Setting, Wish};
+
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -18,7 +23,11 @@ use umay_core::model::Dns;
 use crate::discover::Resolver;
 use crate::side::Side;
 use crate::upstream::Upstream;
+use by_hand::ByHand;
 use ward::Ward;
+
+/// How long all watches together may take to begin.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Commands that wait to be carried out, at most.
 const COMMANDS: usize = 16;
@@ -27,6 +36,7 @@ const COMMANDS: usize = 16;
 #[derive(Debug)]
 pub struct Keeper {
     commands: Commands,
+    by_hand: AllByHand,
     start: mpsc::UnboundedSender<Order>,
     dns: Dns,
     resolver: Arc<Resolver>,
@@ -39,6 +49,9 @@ struct Order {
     upstream: Arc<Upstream>,
     resolver: Arc<Resolver>,
     commands: mpsc::Receiver<Command>,
+    by_hand: ByHand,
+    /// Dropped when what is set by hand is in force.
+    begun: Sender<()>,
 }
 
 /// Where commands for an upstream go, by its name, as it is now. Taking one out ends the watch over it.
@@ -47,26 +60,70 @@ pub type Commands = Arc<Mutex<BTreeMap<String, mpsc::Sender<Command>>>>;
 /// What is said to the keeper of an upstream.
 #[derive(Debug)]
 pub enum Command {
-    /// Somebody wants something of an endpoint.
-    Drain(Drain),
+    /// Somebody wishes something of an endpoint.
+    Set(Set),
     /// Another upstream has taken its place.
     Succeed(Arc<Upstream>, Arc<Resolver>),
 }
 
-/// What somebody wants of an endpoint.
+/// What somebody wishes of an endpoint.
 #[derive(Debug)]
-pub struct Drain {
+pub struct Set {
     /// The endpoint's label.
     pub endpoint: String,
-    /// True if it should get no new requests, false if it should again.
-    pub drain: bool,
-    /// Told what is in flight there; `None` if there is no such endpoint.
-    pub done: oneshot::Sender<Option<u64>>,
+    /// What is wished.
+    pub wish: Wish,
+    /// The user who wishes it.
+    pub asker: Option<u32>,
+    /// Told what came of it; `None` if there is no such endpoint.
+    pub done: oneshot::Sender<Option<Done>>,
+}
+
+/// What came of a wish. It is in force for every request from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// What was set at the endpoint before.
+    pub before: Setting,
+    /// What is set now.
+    pub after: Setting,
+    /// The weight that the configuration or a registry says; `None` if the endpoint is not there now.
+    pub configured: Option<u32>,
+    /// Requests and streams in flight there.
+    pub in_flight: u64,
+    /// No endpoint of the upstream gets new requests any more.
+    pub nobody: bool,
+}
+
+/// Why nothing came of a wish.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// There is no such upstream, or it goes to where clients are headed.
+    #[error("there is no upstream {upstream}; there are: {}", all.join(", "))]
+    NoUpstream {
+        /// Which was meant.
+        upstream: String,
+        /// Which there are.
+        all: Vec<String>,
+    },
+    /// There is no such endpoint.
+    #[error(
+        "upstream {upstream} has no endpoint {endpoint}; `umay endpoint list {upstream}` tells which it has"
+    )]
+    NoEndpoint {
+        /// The upstream.
+        upstream: String,
+        /// Which was meant.
+        endpoint: String,
+    },
+    /// The process ends.
+    #[error("its keeper is gone")]
+    Gone,
 }
 
 impl Keeper {
-    /// Starts to watch over these. Fails if the system gives no thread or no event queue.
-    pub fn start(upstreams: &[Arc<Upstream>], dns: &Dns) -> io::Result<Self> {
+    /// Starts to watch over these; what is set by hand is told to `by_hand`. Fails if the system gives no thread or no
+    /// event queue.
+    pub fn start(upstreams: &[Arc<Upstream>], dns: &Dns, by_hand: &AllByHand) -> io::Result<Self> {
         let (start, mut started) = mpsc::unbounded_channel::<Order>();
         let side = Side::start("umay-keeper", || {
             Ok(async move {
@@ -87,6 +144,7 @@ impl Keeper {
         })?;
         let mut keeper = Self {
             commands: Commands::default(),
+            by_hand: by_hand.clone(),
             start,
             dns: dns.clone(),
             resolver: Resolver::new(dns),
@@ -102,7 +160,10 @@ impl Keeper {
             (self.dns, self.resolver) = (dns.clone(), Resolver::new(dns));
         }
         let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        commands.retain(|name, _| upstreams.iter().any(|upstream| upstream.name == *name));
+        let is_there = |name: &str| upstreams.iter().any(|upstream| upstream.name == name);
+        commands.retain(|name, _| is_there(name));
+        self.by_hand.keep(is_there);
+        let (begun, all_begun) = channel();
         for upstream in upstreams.iter().filter(|u| !u.is_original_destination()) {
             if let Some(to) = commands.get(&upstream.name) {
                 let succeed = Command::Succeed(Arc::clone(upstream), Arc::clone(&self.resolver));
@@ -117,8 +178,18 @@ impl Keeper {
                 upstream: Arc::clone(upstream),
                 resolver: Arc::clone(&self.resolver),
                 commands: told,
+                by_hand: self.by_hand.of(&upstream.name),
+                begun: begun.clone(),
             });
         }
+        drop((begun, commands));
+        // Nothing is sent: it ends when all have begun.
+        let _ = all_begun.recv_timeout(PATIENCE);
+    }
+
+    /// What is set by hand.
+    pub fn by_hand(&self) -> &AllByHand {
+        &self.by_hand
     }
 
     /// Where commands go.
@@ -127,34 +198,29 @@ impl Keeper {
     }
 }
 
-/// Drains an endpoint, or ends that. Gives what is in flight there, or why it cannot.
-pub async fn drain(
+/// Does what a user wishes of an endpoint of an upstream, by their names.
+pub async fn set(
     commands: Commands,
-    upstream: String,
-    endpoint: String,
-    drain: bool,
-) -> Result<u64, String> {
+    (upstream, endpoint): (String, String),
+    wish: Wish,
+    asker: Option<u32>,
+) -> Result<Done, Refused> {
     let (to, all) = {
         let commands = commands.lock().unwrap_or_else(PoisonError::into_inner);
         let all: Vec<_> = commands.keys().cloned().collect();
         (commands.get(&upstream).cloned(), all)
     };
     let Some(to) = to else {
-        return Err(format!(
-            "there is no upstream {upstream}; there are: {}",
-            all.join(", ")
-        ));
+        return Err(Refused::NoUpstream { upstream, all });
     };
     let (done, told) = oneshot::channel();
-    let command = Command::Drain(Drain {
+    let command = Command::Set(Set {
         endpoint: endpoint.clone(),
-        drain,
+        wish,
+        asker,
         done,
     });
-    let gone = |_| "its keeper is gone".to_owned();
-    to.send(command).await.map_err(|_| gone(()))?;
-    let found = told.await.map_err(|_| gone(()))?;
-    found.ok_or_else(|| {
-        format!("upstream {upstream} has no endpoint {endpoint}; /status tells which it has")
-    })
+    to.send(command).await.map_err(|_| Refused::Gone)?;
+    let found = told.await.map_err(|_| Refused::Gone)?;
+    found.ok_or(Refused::NoEndpoint { upstream, endpoint })
 }

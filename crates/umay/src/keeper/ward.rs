@@ -1,6 +1,6 @@
 //! One upstream under watch.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -8,15 +8,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use umay_core::balance::mix;
-use umay_core::model::Outlier;
 use umay_core::outlier::{Cause, Change, Counts, Outliers};
 use umay_core::roster::Standing;
 
+use super::by_hand::ByHand;
 use super::pace::Pace;
-use super::{Command, Drain, Order};
+use super::{Command, Done, Order, Set};
 use crate::discover::{self, Resolver};
 use crate::probe::{self, Health};
-use crate::upstream::{Endpoint, Member, Upstream};
+use crate::upstream::{Member, Upstream};
 
 /// Time between two looks at the counts while nothing calls for one.
 const LOOK: Duration = Duration::from_millis(500);
@@ -28,11 +28,7 @@ pub(super) struct Ward {
     outliers: Outliers,
     /// Why endpoints were ejected, by their id.
     ejected: HashMap<u64, String>,
-    /// Those that fail one request after the other without being ejected: how many when it was seen, and until
-    /// when that is held against them.
-    failing: HashMap<u64, (u32, u64)>,
-    /// Labels of endpoints that are to get no new requests.
-    drained: BTreeSet<String>,
+    by_hand: ByHand,
     commands: mpsc::Receiver<Command>,
     /// The probes of each endpoint, by its id.
     probes: HashMap<u64, Watched>,
@@ -93,6 +89,8 @@ impl Ward {
             upstream,
             resolver,
             commands,
+            by_hand,
+            begun,
         } = order;
         let (found, discovery) = discovery(&upstream, &resolver);
         let (tell, told) = mpsc::unbounded_channel();
@@ -100,8 +98,7 @@ impl Ward {
             members: upstream.roster().members.clone(),
             outliers: Outliers::new(upstream.model.outlier.clone(), upstream.now()),
             ejected: HashMap::new(),
-            failing: HashMap::new(),
-            drained: BTreeSet::new(),
+            by_hand,
             commands,
             probes: HashMap::new(),
             was_ill: HashMap::new(),
@@ -119,6 +116,8 @@ impl Ward {
             upstream,
         };
         ward.know();
+        ward.look();
+        drop(begun);
         ward
     }
 
@@ -129,7 +128,7 @@ impl Ward {
             let upstream = Arc::clone(&self.upstream);
             tokio::select! {
                 command = self.commands.recv() => match command {
-                    Some(Command::Drain(drain)) => self.drain(drain),
+                    Some(Command::Set(set)) => self.set(set),
                     Some(Command::Succeed(upstream, resolver)) => self.succeed(upstream, resolver),
                     // The upstream is gone.
                     None => return self.part(self.members.iter()),
@@ -260,7 +259,6 @@ impl Ward {
         let ids: HashSet<u64> = ids.into_iter().collect();
         self.probes.retain(|id, _| ids.contains(id));
         self.ejected.retain(|id, _| ids.contains(id));
-        self.failing.retain(|id, _| ids.contains(id));
         let Some(probe) = &self.upstream.model.probe else {
             return;
         };
@@ -308,32 +306,33 @@ impl Ward {
         }
     }
 
-    fn drain(&mut self, drain: Drain) {
-        let Drain {
+    /// Does what somebody wishes of an endpoint, and tells them once it is in force.
+    fn set(&mut self, set: Set) {
+        let Set {
             endpoint,
-            drain,
+            wish,
+            asker,
             done,
-        } = drain;
-        let mut found = self.members.iter().filter(|m| m.endpoint.label == endpoint);
-        let first = found.next().map(|member| member.endpoint.in_flight());
-        let in_flight =
-            first.map(|first| found.map(|m| m.endpoint.in_flight()).sum::<u64>() + first);
-        if in_flight.is_some() {
-            let upstream = &*self.upstream.name;
-            tracing::info!(
-                upstream,
-                endpoint,
-                drain,
-                "asked to drain an endpoint, or not"
-            );
-            if drain {
-                self.drained.insert(endpoint);
-            } else {
-                self.drained.remove(&endpoint);
-            }
+        } = set;
+        let is_it = |member: &&Member| member.endpoint.label == endpoint;
+        let configured = self.members.iter().find(is_it).map(|m| m.terms.weight);
+        if configured.is_none() && self.by_hand.get(&endpoint).is_none() {
+            // Whoever asked may have gone.
+            let _ = done.send(None);
+            return;
         }
-        // Whoever asked may have gone.
-        let _ = done.send(in_flight);
+        let before = self.by_hand.get(&endpoint).copied().unwrap_or_default();
+        let after = self.by_hand.set(&endpoint, wish, asker);
+        self.look();
+        let found = self.members.iter().filter(is_it);
+        let takes = |m: &Member| m.standing != Standing::Draining && m.weight() > 0;
+        let _ = done.send(Some(Done {
+            before,
+            after,
+            configured,
+            in_flight: found.map(|member| member.endpoint.in_flight()).sum(),
+            nobody: !self.members.iter().any(takes),
+        }));
     }
 
     /// Looks at what has been counted, and publishes what follows from it.
@@ -353,12 +352,27 @@ impl Ward {
         self.random = mix(self.random);
         changes.extend(self.outliers.tick(now, self.random));
         self.tell(changes);
-        let mut changed = std::mem::take(&mut self.changed);
+        let labels = || self.members.iter().map(|m| m.endpoint.label.as_str());
+        self.by_hand.look(now, labels);
+        if std::mem::take(&mut self.changed) | self.judge(now) {
+            self.publish();
+        }
+    }
+
+    /// Decides how every endpoint is. True if one is not as it was.
+    fn judge(&mut self, now: u64) -> bool {
+        let mut changed = false;
         let mut rests = self.rests_left(now);
         for member in &mut self.members {
             let endpoint = &member.endpoint;
             let ill = self.probes.get(&endpoint.id).and_then(|w| w.ill.as_deref());
-            let standing = if self.drained.contains(&endpoint.label) {
+            let set = self.by_hand.get(&endpoint.label).copied();
+            let set = set.unwrap_or_default();
+            if set.weight != member.set_weight {
+                changed = true;
+                member.set_weight = set.weight;
+            }
+            let standing = if set.drained {
                 Standing::Draining
             } else if ill.is_some() {
                 Standing::Ill
@@ -369,12 +383,7 @@ impl Ward {
             {
                 rests -= usize::from(member.standing != Standing::Resting);
                 Standing::Resting
-            } else if fails(
-                &mut self.failing,
-                endpoint,
-                &self.upstream.model.outlier,
-                now,
-            ) {
+            } else if self.outliers.is_failing(endpoint.id, now) {
                 Standing::Failing
             } else {
                 Standing::Well
@@ -394,19 +403,22 @@ impl Ward {
                 endpoint.metrics.set_standing(standing);
             }
         }
-        if changed {
-            let state = self.found.borrow();
-            let problem = state.error.clone().unwrap_or_default();
-            let (members, known) = (&self.members, state.settled);
-            self.former.retain(|former| {
-                let former = former.upgrade();
-                former.is_some_and(|former| {
-                    former.publish(members.clone(), known, problem.clone());
-                    !known
-                })
-            });
-            self.upstream.publish(members.clone(), known, problem);
-        }
+        changed
+    }
+
+    /// Lets everybody know how the endpoints are.
+    fn publish(&mut self) {
+        let state = self.found.borrow();
+        let problem = state.error.clone().unwrap_or_default();
+        let (members, known) = (&self.members, state.settled);
+        self.former.retain(|former| {
+            let former = former.upgrade();
+            former.is_some_and(|former| {
+                former.publish(members.clone(), known, problem.clone());
+                !known
+            })
+        });
+        self.upstream.publish(members.clone(), known, problem);
     }
 
     /// How many may begin to rest. Together with those that are ejected they are no more than may be ejected: what
@@ -452,28 +464,6 @@ impl Ward {
             }
         }
     }
-}
-
-/// True for an endpoint that has failed so often in a row that it would be ejected, for as long as an ejection
-/// lasts; each failure after that makes it longer.
-fn fails(
-    failing: &mut HashMap<u64, (u32, u64)>,
-    endpoint: &Endpoint,
-    outlier: &Outlier,
-    now: u64,
-) -> bool {
-    let row = endpoint.row();
-    if outlier.consecutive == 0 || row < outlier.consecutive {
-        failing.remove(&endpoint.id);
-        return false;
-    }
-    let base = u64::try_from(outlier.base.as_millis()).unwrap_or(u64::MAX);
-    let until = now.saturating_add(base);
-    let (seen, held) = failing.entry(endpoint.id).or_insert((row, until));
-    if row > *seen {
-        (*seen, *held) = (row, until);
-    }
-    *held > now
 }
 
 #[cfg(test)]

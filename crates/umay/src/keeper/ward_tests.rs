@@ -27,6 +27,8 @@ async fn who_leaves_is_forgotten_ejected_or_not() {
         upstream: Arc::clone(&upstream),
         resolver: Resolver::new(&Dns::default()),
         commands: told,
+        by_hand: ByHand::default(),
+        begun: std::sync::mpsc::channel().0,
     });
     let (discovery, heard) = watch::channel(discover::State::default());
     ward.found = heard;

@@ -1,7 +1,7 @@
 //! The event log: what happens to the process, as opposed to single requests. On standard error.
 
 use std::io::IsTerminal;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
@@ -45,6 +45,7 @@ pub fn start(filter: &str) -> Result<(), EventsError> {
     let set = move |filter| handle.reload(filter).map_err(|error| error.to_string());
     // There is one event log, so this is the first.
     let _ = SET.set(Box::new(set));
+    filter.clone_into(&mut lock().configured);
     Ok(())
 }
 
@@ -53,10 +54,104 @@ type Set = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
 /// Changes the filter of the event log.
 static SET: OnceLock<Set> = OnceLock::new();
 
-/// Lets other events pass from now on. An error says what is wrong with the filter.
+/// What is set. There is one event log, so there is one of this.
+static LEVEL: Mutex<Level> = Mutex::new(Level {
+    configured: String::new(),
+    by_hand: None,
+    turn: 0,
+});
+
+/// What passes into the event log whatever somebody has set by hand: what else they do by hand.
+const ALWAYS: &str = "umay::admin=info";
+
+/// What of the event log is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// What the configuration says (`log.level`).
+    pub configured: String,
+    /// What somebody has set in its place.
+    pub by_hand: Option<LevelByHand>,
+    /// Goes up with each change, so that who undoes one later does not undo another.
+    turn: u64,
+}
+
+/// A filter of the event log that somebody has set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LevelByHand {
+    /// The filter.
+    pub filter: String,
+    /// When it was set, in seconds since 1970.
+    pub since: u64,
+    /// When the configured one is back, in seconds since 1970; `None` if nobody has said so.
+    pub until: Option<u64>,
+    /// The user who did; `None` if the kernel did not say.
+    pub uid: Option<u32>,
+}
+
+impl Level {
+    /// The filter in force.
+    pub fn filter(&self) -> &str {
+        let by_hand = self.by_hand.as_ref();
+        by_hand.map_or(&self.configured, |by_hand| &by_hand.filter)
+    }
+}
+
+/// What of the event log is written now.
+pub fn level() -> Level {
+    lock().clone()
+}
+
+/// Lets what is configured pass from now on. If that is what was configured before, what somebody has set in its place
+/// stays. An error says what is wrong with the filter.
 pub fn set_level(filter: &str) -> Result<(), String> {
-    let parsed = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
-    SET.get().map_or(Ok(()), |set| set(parsed))
+    let mut level = lock();
+    if level.configured == filter {
+        return Ok(());
+    }
+    apply(parse(filter)?)?;
+    filter.clone_into(&mut level.configured);
+    level.by_hand = None;
+    level.turn += 1;
+    Ok(())
+}
+
+/// Lets other events pass in place of those that are configured, until [`back`] is called with the number that this
+/// gives. An error says what is wrong with the filter.
+pub fn set_by_hand(by_hand: LevelByHand) -> Result<u64, String> {
+    let filter = parse(&by_hand.filter)?;
+    let always = ALWAYS
+        .parse()
+        .map_err(|error: ParseError| error.to_string())?;
+    let mut level = lock();
+    apply(filter.add_directive(always))?;
+    level.by_hand = Some(by_hand);
+    level.turn += 1;
+    Ok(level.turn)
+}
+
+/// Lets what is configured pass again. With a number, only if nothing has changed since that was given. True if something
+/// was set by hand.
+pub fn back(turn: Option<u64>) -> Result<bool, String> {
+    let mut level = lock();
+    if level.by_hand.is_none() || turn.is_some_and(|turn| turn != level.turn) {
+        return Ok(false);
+    }
+    apply(parse(&level.configured)?)?;
+    level.by_hand = None;
+    level.turn += 1;
+    Ok(true)
+}
+
+fn lock() -> MutexGuard<'static, Level> {
+    LEVEL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(filter).map_err(|error| error.to_string())
+}
+
+fn apply(filter: EnvFilter) -> Result<(), String> {
+    SET.get().map_or(Ok(()), |set| set(filter))
 }
 
 #[cfg(test)]
@@ -72,5 +167,40 @@ mod tests {
         );
         start("info").unwrap();
         assert!(matches!(start("info"), Err(EventsError::Twice(_))));
+        by_hand_and_back();
+    }
+
+    fn by_hand(filter: &str) -> LevelByHand {
+        LevelByHand {
+            filter: filter.to_owned(),
+            since: 1,
+            until: None,
+            uid: Some(0),
+        }
+    }
+
+    /// There is one event log in a process, so this is no test of its own.
+    fn by_hand_and_back() {
+        assert_eq!(level().filter(), "info");
+        assert!(set_by_hand(by_hand("umay=loud")).is_err());
+        assert_eq!(level().filter(), "info");
+        let first = set_by_hand(by_hand("debug")).unwrap();
+        assert_eq!((level().filter(), &*level().configured), ("debug", "info"));
+        let second = set_by_hand(by_hand("off")).unwrap();
+        assert_eq!(back(Some(first)), Ok(false), "it is another one's now");
+        assert_eq!(level().filter(), "off");
+        assert!(tracing::enabled!(target: "umay::admin::requests", tracing::Level::INFO));
+        assert!(!tracing::enabled!(target: "umay::app", tracing::Level::ERROR));
+        assert_eq!(back(Some(second)), Ok(true));
+        assert_eq!((level().filter(), back(None)), ("info", Ok(false)));
+        // A reload that says the same leaves it, one that says something else does not.
+        set_by_hand(by_hand("trace")).unwrap();
+        set_level("info").unwrap();
+        assert_eq!(level().filter(), "trace");
+        set_level("warn").unwrap();
+        assert_eq!(level().filter(), "warn");
+        assert!(set_level("a=b=c=loud").is_err());
+        assert_eq!(level().filter(), "warn");
+        set_level("info").unwrap();
     }
 }

@@ -15,6 +15,7 @@ mod queue;
 mod retry;
 mod room;
 mod shared;
+mod told;
 mod view;
 
 pub use connect::Failure;
@@ -24,6 +25,7 @@ pub use local::Local;
 pub use multiplex::{Awaited, Ticket};
 pub use pool::Link;
 pub use shared::{Member, Roster, Upstream};
+pub use told::Rank;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -74,8 +74,10 @@ pub struct Roster {
 pub struct Member {
     /// Who it is.
     pub endpoint: Arc<Endpoint>,
-    /// Its weight, group and zone, which may change while it lives.
+    /// Its weight, group and zone, as the configuration or a registry says; they may change while it lives.
     pub terms: model::Endpoint,
+    /// The weight that somebody has set by hand in place of that.
+    pub set_weight: Option<u32>,
     /// How it is.
     pub standing: Standing,
     /// Why, for people; empty if it is well.
@@ -306,9 +308,15 @@ impl Member {
         Self {
             endpoint: Arc::new(endpoint),
             terms,
+            set_weight: None,
             standing: Standing::Well,
             why: String::new(),
         }
+    }
+
+    /// Its share beside the others': as set by hand, or else as configured. 0 gets no new requests.
+    pub fn weight(&self) -> u32 {
+        self.set_weight.unwrap_or(self.terms.weight)
     }
 }
 
@@ -318,7 +326,7 @@ impl Roster {
             let serving = members.iter().filter(|m| serves(m.terms.scheme));
             let serving: Vec<&Member> = serving.collect();
             let seen = serving.iter().map(|member| roster::Member {
-                weight: member.terms.weight,
+                weight: member.weight(),
                 priority: member.terms.priority,
                 zone: member.terms.zone.as_deref(),
                 standing: member.standing,
@@ -333,7 +341,7 @@ impl Roster {
             let (usable, reserve) = (those(usable), those(reserve));
             let candidates = usable.iter().map(|member| Candidate {
                 id: member.endpoint.id,
-                weight: member.terms.weight,
+                weight: member.weight(),
             });
             Picks {
                 balancer: model.balance.build(&candidates.collect::<Vec<_>>(), load),

@@ -8,7 +8,7 @@ use super::*;
 #[track_caller]
 fn shown_again(sources: &Sources) {
     let Ok(loaded) = load(sources) else { return };
-    let shown = Shown::new(sources, &loaded);
+    let shown = Shown::new(sources, &loaded.model);
     for origin in [false, true] {
         let text = shown.to_toml(origin);
         let mut again = Sources {
@@ -103,7 +103,7 @@ fn every_value_says_where_it_came_from() {
     let sources = complete(sources);
     let loaded =
         load(&sources).unwrap_or_else(|problems| panic!("{}", render(&problems, &sources, false)));
-    let shown = Shown::new(&sources, &loaded);
+    let shown = Shown::new(&sources, &loaded.model);
     let text = shown.to_toml(true);
     for line in [
         "listen = \"127.0.0.1:1\"  # /etc/umay/umay.toml:1:10",
@@ -137,7 +137,7 @@ fn every_value_says_where_it_came_from() {
 #[test]
 fn every_setting_of_the_whole_is_shown() {
     let loaded = loaded(BASE);
-    let shown = Shown::new(&file(BASE), &loaded).to_json(false);
+    let shown = Shown::new(&file(BASE), &loaded.model).to_json(false);
     for key in KEYS {
         let Some((table, name)) = key.path.split_once('.') else {
             continue;

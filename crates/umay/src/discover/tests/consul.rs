@@ -1,67 +1,15 @@
-//! Consul, as a small peer that has the shape of the real API: blocking queries with an index, filters as
-//! parameters, tokens in a field. Consul itself comes in no package that tests could rely on; what is sent
-//! here was written after the documents of its API.
+//! Consul, as a scripted peer: blocking queries with an index, filters as parameters, tokens in a field.
 
-use std::io;
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use umay_core::model::{Consul, Endpoint, Scheme, Source, UpstreamTls};
-use umay_test::{Certs, Conn, Refusing, Server, TempDir, Value, answer, eventually, json};
+use umay_test::consul::Catalogue;
+use umay_test::{Certs, Refusing, Server, TempDir, Value, answer, eventually, json};
 
 use super::super::consul::instances;
 use super::super::pace::Pace;
 use super::{Followed, QUICK, at, lines};
 use crate::telemetry::metrics::{Origin, Update};
-
-/// The catalogue: its index, and the instances.
-#[derive(Clone, Default)]
-struct Catalogue(Arc<(Mutex<(u64, Value)>, Condvar)>);
-
-impl Catalogue {
-    fn new(index: u64, instances: Value) -> Self {
-        let catalogue = Self::default();
-        catalogue.set(index, instances);
-        catalogue
-    }
-
-    fn set(&self, index: u64, instances: Value) {
-        *self.0.0.lock().unwrap() = (index, instances);
-        self.0.1.notify_all();
-    }
-
-    /// Answers as an agent does: at once if the index is another, else when it changes or the wait is over.
-    fn answer(&self, target: &str) -> Vec<u8> {
-        let param = |name: &str| -> Option<&str> {
-            let (_, query) = target.split_once('?')?;
-            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-            pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
-        };
-        let index: u64 = param("index").map_or(0, |text| text.parse().unwrap());
-        let wait = param("wait").map_or(0, |text| text.trim_end_matches("ms").parse().unwrap());
-        let wait = Duration::from_millis(wait);
-        let guard = self.0.0.lock().unwrap();
-        let is_same = |state: &mut (u64, Value)| state.0 == index;
-        let (state, _) = self.0.1.wait_timeout_while(guard, wait, is_same).unwrap();
-        let fields = format!(
-            "Content-Type: application/json\r\nX-Consul-Index: {}\r\n",
-            state.0
-        );
-        answer("200 OK", &fields, state.1.to_string())
-    }
-
-    fn serve(&self, conn: &mut Conn) -> io::Result<()> {
-        while let Some(request) = conn.read_request()? {
-            conn.send(self.answer(request.target()))?;
-        }
-        Ok(())
-    }
-
-    fn start(&self) -> Server {
-        let catalogue = self.clone();
-        Server::start(move |conn, _| catalogue.serve(conn))
-    }
-}
 
 /// An instance, with what Consul says about it all the same.
 fn instance(id: &str, node: &str, address: &str, port: u64, weight: i64) -> Value {

@@ -1,7 +1,5 @@
 //! What a route does to what it takes, in words: filters, limits, timeouts, and where it goes.
 
-use std::fmt;
-
 use serde_json::{Value, json};
 use umay_core::config::{written, written_duration as time};
 use umay_core::model::{
@@ -85,11 +83,12 @@ fn edited(edit: &HeaderEdit) -> String {
     parts.join("; ")
 }
 
-/// Where a route goes: a sentence for each part.
-pub(super) fn destination(model: &Model, route: &Route) -> Vec<String> {
+/// Where a route goes: a sentence for each part. Endpoints are those that are configured, unless they are told `elsewhere`
+/// as they are now.
+pub(super) fn destination(model: &Model, route: &Route, elsewhere: bool) -> Vec<String> {
     match &route.action {
         Action::Forward(name) => match model.upstreams.get(name) {
-            Some(upstream) => of_upstream(upstream),
+            Some(upstream) => of_upstream(upstream, elsewhere),
             None => Vec::new(),
         },
         Action::Redirect(redirect) => vec![redirected(redirect)],
@@ -117,7 +116,7 @@ fn redirected(redirect: &Redirect) -> String {
     format!("redirect {} to {}", redirect.status, parts.join(", "))
 }
 
-fn of_upstream(upstream: &Upstream) -> Vec<String> {
+fn of_upstream(upstream: &Upstream, elsewhere: bool) -> Vec<String> {
     let mut first = format!(
         "upstream {}, balance {}",
         upstream.name,
@@ -136,7 +135,7 @@ fn of_upstream(upstream: &Upstream) -> Vec<String> {
     }
     first.push_str(&format!(", attempts {}", upstream.retry.attempts));
     let mut lines = vec![first];
-    for endpoint in &upstream.endpoints {
+    for endpoint in upstream.endpoints.iter().filter(|_| !elsewhere) {
         let mut line = written(endpoint);
         if endpoint.weight != 1 {
             line.push_str(&format!(", weight {}", endpoint.weight));
@@ -161,100 +160,4 @@ fn of_upstream(upstream: &Upstream) -> Vec<String> {
         });
     lines.extend(found);
     lines
-}
-
-/// An explanation as people read it.
-pub(super) struct Text<'a> {
-    pub(super) told: &'a Value,
-    pub(super) colour: bool,
-}
-
-impl Text<'_> {
-    fn paint(&self, code: &str, text: &str) -> String {
-        match self.colour {
-            true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
-            false => text.to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = |pointer: &str| self.told.pointer(pointer);
-        let text = |pointer: &str| at(pointer).and_then(Value::as_str).unwrap_or_default();
-        let list = |pointer: &str| {
-            at(pointer)
-                .and_then(Value::as_array)
-                .cloned()
-                .unwrap_or_default()
-        };
-        writeln!(f, "{}", self.paint("1", text("/asked")))?;
-        let opened = at("/listener/opened")
-            .and_then(Value::as_bool)
-            .unwrap_or_default();
-        let tls = if opened { ", TLS is opened here" } else { "" };
-        writeln!(
-            f,
-            "  listener     {} on {}{tls}",
-            text("/listener/name"),
-            text("/listener/address")
-        )?;
-        if at("/certificate").is_some_and(Value::is_object) {
-            let names: Vec<_> = list("/certificate/names")
-                .iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect();
-            let (file, until) = (text("/certificate/file"), text("/certificate/not_after"));
-            writeln!(
-                f,
-                "  certificate  {} ({file}, until {until})",
-                names.join(", ")
-            )?;
-        }
-        match text("/route") {
-            "" => writeln!(f, "  route        {}", self.paint("31", "none"))?,
-            name => writeln!(
-                f,
-                "  route        {} ({})",
-                self.paint("32", name),
-                text("/place")
-            )?,
-        }
-        if let Some(settings) = at("/settings").and_then(Value::as_object) {
-            for (name, values) in settings {
-                let values = values.as_array().map(Vec::as_slice).unwrap_or_default();
-                for (place, value) in values.iter().filter_map(Value::as_str).enumerate() {
-                    let name = if place == 0 { name } else { "" };
-                    writeln!(f, "  {name:<12} {value}")?;
-                }
-            }
-        }
-        for (place, line) in list("/to").iter().filter_map(Value::as_str).enumerate() {
-            let name = if place == 0 { "to" } else { "" };
-            writeln!(f, "  {name:<12} {line}")?;
-        }
-        for note in list("/notes").iter().filter_map(Value::as_str) {
-            writeln!(f, "  {}", self.paint("33", note))?;
-        }
-        for other in list("/others") {
-            let name = other
-                .get("route")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let whys = other
-                .get("why")
-                .and_then(Value::as_array)
-                .cloned()
-                .unwrap_or_default();
-            let whys: Vec<_> = whys.iter().filter_map(Value::as_str).collect();
-            writeln!(
-                f,
-                "  {} {name}: {}",
-                self.paint("2", "not"),
-                whys.join("; ")
-            )?;
-        }
-        Ok(())
-    }
 }

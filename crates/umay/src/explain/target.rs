@@ -7,7 +7,7 @@ use umay_core::route;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Target {
+pub struct Target {
     pub(super) text: String,
     /// Of a stream; a request has none.
     pub(super) protocol: Option<Protocol>,
