@@ -121,6 +121,38 @@ fn whoever_waits_sees_what_is_left_and_the_end() {
     assert!(told.ends_with("It is gone.\n"), "{told}");
 }
 
+/// On a terminal, which `script` is, it is one line that is written over.
+#[test]
+fn on_a_terminal_what_is_left_is_one_line() {
+    let mut scene = scene("0s");
+    let mut conn = scene.umay.connect();
+    conn.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\na")
+        .unwrap();
+    scene.umay.wait_metric("umay_connections_active", &[], 1.0);
+    let (umay, socket) = (env!("CARGO_BIN_EXE_umay"), scene.socket());
+    let command = format!("{umay} drain --wait --socket {}", socket.display());
+    let seen = scene.dir.path().join("seen");
+    let mut waiting = Command::new("script")
+        .args(["-q", "-e", "-f", "-c", &command])
+        .arg(&seen)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let read = || std::fs::read_to_string(&seen).unwrap_or_default();
+    eventually("the line", || {
+        read()
+            .contains("\r\u{1b}[Kopen connections: 1")
+            .then_some(())
+    });
+    conn.send("b").unwrap();
+    assert_eq!(conn.read_response("POST").unwrap().status(), 200);
+    assert_eq!(scene.umay.wait_exit(), 0);
+    assert!(waiting.wait().unwrap().success());
+    let seen = read();
+    assert!(seen.contains("\r\u{1b}[KIt is gone."), "{seen:?}");
+}
+
 #[test]
 fn meanwhile_new_connections_are_served_for_a_while() {
     let mut scene = scene("60s");

@@ -226,8 +226,8 @@ fn endpoints_are_told_with_how_they_are() {
         found.unwrap().clone()
     };
     let spare = json!({
-        "address": "127.0.0.1:9", "standing": "well", "why": "", "weight": 1, "priority": 3, "zone": null,
-        "in_flight": 0, "latency_ms": null, "picks": 0, "failures": 0,
+        "address": "127.0.0.1:9", "standing": "well", "why": "", "weight": 1, "configured_weight": 1,
+        "priority": 3, "zone": null, "in_flight": 0, "latency_ms": null, "picks": 0, "failures": 0,
     });
     assert_eq!(endpoint("127.0.0.1:9".to_owned()), spare);
     let ejected = eventually("an ejection", || {

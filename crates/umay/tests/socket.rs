@@ -260,6 +260,25 @@ fn no_moment_is_open_to_others() {
     }
 }
 
+/// A umask that takes even from the owner is told, and leaves nothing behind.
+#[test]
+fn a_umask_that_leaves_no_socket_is_told() {
+    let (dir, server) = (TempDir::new(), Server::ok("x"));
+    let path = dir.path().join("socket");
+    let to = server.addr();
+    let text = format!("listen = \"127.0.0.1:0\"\nto = \"{to}\"\nadmin.socket = {path:?}\n");
+    let shell = "umask 277; exec \"$0\" \"$@\"";
+    let failure = umay!().config(text).under(["sh", "-c", shell]).fails();
+    assert!(
+        failure
+            .stderr
+            .contains("mode 0400 in place of 0600; is it the umask?"),
+        "{}",
+        failure.stderr
+    );
+    assert!(!path.exists());
+}
+
 /// Only root can become somebody else to try.
 #[test]
 fn another_user_is_kept_out() {

@@ -31,9 +31,7 @@ const OWNERS_ONLY: u32 = 0o600;
 pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
     let address = address(path)?;
     make_room(path)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    fchmod(&socket, Mode::from_raw_mode(OWNERS_ONLY))?;
-    socket.bind(&address)?;
+    let socket = make(&address)?;
     let listening = owners_only(path).and_then(|()| socket.listen(BACKLOG));
     if let Err(error) = listening {
         // Else it would be taken for one that somebody has left.
@@ -63,6 +61,14 @@ fn address(path: &Path) -> io::Result<SockAddr> {
         return Err(io::Error::new(ErrorKind::InvalidInput, message));
     }
     SockAddr::unix(path)
+}
+
+/// Makes the file, with its mode at once: no umask lets more through, though it can take something away.
+fn make(address: &SockAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    fchmod(&socket, Mode::from_raw_mode(OWNERS_ONLY))?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 /// Takes a socket away that nobody listens at.
@@ -130,15 +136,12 @@ mod tests {
         assert!(error.to_string().contains(words), "{error}");
     }
 
-    /// What `bind` promises about its one system call that makes the file: it has the mode at once, whatever the umask
-    /// lets through. Before the first `listen`, and without any `chmod` of the path.
+    /// Before the first `listen`, and without any `chmod` of the path.
     #[test]
     fn the_file_is_born_with_its_mode() {
         let dir = TempDir::new();
         let path = dir.path().join("born");
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
-        fchmod(&socket, Mode::from_raw_mode(OWNERS_ONLY)).unwrap();
-        socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        let _made = make(&address(&path).unwrap()).unwrap();
         owners_only(&path).unwrap();
         // What would be without it: the test could not tell otherwise.
         let path = dir.path().join("plain");
