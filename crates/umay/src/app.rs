@@ -2,6 +2,7 @@
 
 mod files;
 mod plan;
+mod problems;
 mod reload;
 mod signals;
 mod status;
@@ -96,7 +97,7 @@ impl App {
             original::listening(listening.iter().map(|(_, address)| *address).collect());
         }
         let health = Health::default();
-        let shown = Arc::new(ArcSwap::from_pointee(Shown::of(model, &plan, &listening)));
+        let shown = Arc::new(ArcSwap::from_pointee(Shown::of(&plan, &listening)));
         let status = status::status(&plan, &health, &shown);
         let (admin, admin_address) = start_admin(model, &plan, &health, &status)?;
         let dropped = plan.registry.access_log_dropped().clone();
