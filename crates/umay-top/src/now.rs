@@ -64,7 +64,7 @@ pub struct RouteNow {
 pub struct UpstreamNow {
     /// Requests and streams.
     pub requests: f64,
-    /// Attempts that failed.
+    /// What endpoints failed, by their fault.
     pub failed: f64,
     /// Attempts after the first.
     pub retried: f64,
@@ -207,10 +207,10 @@ impl Per {
                 self.second(failures, endpoint.failures),
             ]
         });
-        let endpoints = endpoints.collect();
+        let endpoints: Vec<[f64; 2]> = endpoints.collect();
         UpstreamNow {
             requests: self.second(old.requests, new.requests),
-            failed: self.counts(&old.attempts, &new.attempts, |outcome| outcome != "ok"),
+            failed: endpoints.iter().map(|[_, failures]| failures).sum(),
             retried: self.second(old.retried, new.retried),
             latency: Latency::of(&grown(&old.latency, &new.latency), bounds_ms),
             endpoints,

@@ -1,7 +1,7 @@
 //! `umay status`: one screen of text, what is wrong first.
 
-use crate::now::Now;
 use crate::layout::{fit, order};
+use crate::now::Now;
 use crate::tables::{Table, Tone};
 use crate::words::{self, cut, width, wrapped};
 

@@ -122,7 +122,7 @@ impl Table {
             right("req/s", 0),
             right("failed/s", 1),
             right("in flight", 3),
-            right("latency", 2),
+            right("cost", 2),
             left("upstream", 4),
             right("picks", 6),
             left("why", 5),

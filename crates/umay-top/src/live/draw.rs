@@ -193,7 +193,9 @@ fn line(
     for ((column, width), cell) in table.columns().iter().zip(widths).zip(&row.cells) {
         let Some(width) = width else { continue };
         let text = padded(&cut(&cell.text, *width), *width, column.right);
-        spans.push(Span::styled(text, style(cell.tone)));
+        // Colours on a turned line are hard to read.
+        let tone = if chosen { Tone::Plain } else { cell.tone };
+        spans.push(Span::styled(text, style(tone)));
         spans.push(Span::raw(" ".repeat(GAP)));
         used += width + GAP;
     }

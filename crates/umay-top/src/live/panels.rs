@@ -198,21 +198,24 @@ pub(super) fn charts(top: &Top, frame: &mut Frame<'_>, area: Rect) {
     let charts = [
         (
             format!("requests {}/s", words::rate(rate(|now| now.requests))),
+            words::rate as fn(f64) -> String,
             Color::Cyan,
             (|point: &Point| point.requests) as fn(&Point) -> f64,
         ),
         (
             format!("p99 {}", time(now.and_then(|now| now.latency.p99))),
-            Color::Blue,
+            |ms| words::latency(Some(ms), ms),
+            Color::Magenta,
             |point| point.p99,
         ),
         (
             format!("5xx {}/s", words::rate(rate(|now| now.errors))),
+            words::rate,
             Color::Red,
             |point| point.errors,
         ),
     ];
-    for (place, (title, colour, of)) in places.into_iter().zip(charts) {
+    for (place, (title, told, colour, of)) in places.into_iter().zip(charts) {
         let points = usize::from(place.width.saturating_sub(1));
         let skip = top.history.len().saturating_sub(points);
         let recent = top.history.iter().skip(skip);
@@ -226,13 +229,18 @@ pub(super) fn charts(top: &Top, frame: &mut Frame<'_>, area: Rect) {
         let mut data: Vec<u64> = vec![0; points.saturating_sub(values.len())];
         data.extend(values.iter().map(scale));
         let text = format!(" {title} ");
+        let label = match most > 0.0 {
+            true => format!(" most {} ", told(most)),
+            false => String::new(),
+        };
         let block = Block::new()
             .borders(Borders::TOP)
             .border_style(style(Tone::Faint))
             .title(Span::styled(
                 text,
                 Style::new().add_modifier(Modifier::BOLD),
-            ));
+            ))
+            .title(Line::styled(label, style(Tone::Faint)).right_aligned());
         let chart = Sparkline::default()
             .block(block)
             .data(data)
