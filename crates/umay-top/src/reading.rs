@@ -49,6 +49,8 @@ pub struct Reading {
     pub stream_bytes: [u64; 2],
     /// What was refused or cut, by reason.
     pub refusals: Counts,
+    /// What the words of reasons mean.
+    pub reasons: BTreeMap<String, String>,
     /// Listeners.
     pub listeners: Vec<Listener>,
     /// Routes.
@@ -201,6 +203,7 @@ impl Reading {
             streams: of("/streams/active"),
             stream_bytes: [of("/streams/bytes_in"), of("/streams/bytes_out")],
             refusals: counts(totals, "refusals"),
+            reasons: reasons(document),
             listeners: all(document, "listeners", listener),
             routes: all(document, "routes", |value| route(value, &bounds_ms)),
             upstreams: all(document, "upstreams", |value| upstream(value, &bounds_ms)),
@@ -294,6 +297,14 @@ fn histogram(value: &Value, bounds_ms: &[f64]) -> Histogram {
         }
     }
     Histogram { counts }
+}
+
+fn reasons(document: &Value) -> BTreeMap<String, String> {
+    let members = document.get("reasons").and_then(Value::as_object);
+    let members = members.into_iter().flatten();
+    members
+        .map(|(word, what)| (clean(word), clean(what.as_str().unwrap_or_default())))
+        .collect()
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {

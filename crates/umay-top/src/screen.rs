@@ -141,18 +141,6 @@ impl Screen {
         let latency = |ms| words::latency(ms, last);
         let [open, accepted, _] = reading.connections;
         let [into, out] = now.bytes;
-        let errors = match now.errors > 0.0 {
-            true => Tone::Bad,
-            false => Tone::Plain,
-        };
-        let errors = self.toned(
-            &format!(
-                "{}/s with 5xx ({})",
-                words::rate(now.errors),
-                words::share(now.errors, now.requests)
-            ),
-            errors,
-        );
         let [done, failed] = now.handshakes;
         let mut clients = format!(
             "{} connections open, {}/s new, {} so far",
@@ -167,10 +155,18 @@ impl Screen {
             (
                 "requests",
                 format!(
-                    "{}/s, {errors}, {} in flight, {} so far",
+                    "{}/s, {} in flight, {} so far",
                     words::rate(now.requests),
                     words::count(reading.in_flight),
                     words::count(reading.requests)
+                ),
+            ),
+            (
+                "5xx",
+                format!(
+                    "{}/s, {} of requests",
+                    words::rate(now.errors),
+                    words::share(now.errors, now.requests)
                 ),
             ),
             (
@@ -207,8 +203,11 @@ impl Screen {
             ),
         ];
         for (name, text) in rows {
-            let name = self.toned(&format!("  {name:10}"), Tone::Faint);
-            self.line(&format!("{name}{text}"));
+            let tone = match name == "5xx" && now.errors > 0.0 {
+                true => Tone::Bad,
+                false => Tone::Faint,
+            };
+            self.words(&format!("  {name:10}"), &text, tone);
         }
     }
 
@@ -260,5 +259,76 @@ impl Screen {
             }
         }
         self.line(&line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::reading::Reading;
+
+    fn now() -> Now {
+        let endpoint = |n: u64| {
+            let standing = if n == 14 { "ill" } else { "well" };
+            json!({ "address": format!("10.0.0.{n}:80"), "standing": standing, "picks": n * 10, "why": "" })
+        };
+        Now::since_start(&Reading::new(&json!({
+            "version": "0.1.0", "stage": "ready", "uptime_ms": 10_000, "latency_bounds_ms": [1, 10],
+            "problems": [{ "severity": "error", "about": "upstream app", "what": "a very long story ".repeat(9), "hint": "do" }],
+            "totals": { "requests": 1000, "statuses": { "200": 990, "500": 10 }, "refusals": { "no_route": 5 } },
+            "upstreams": [{ "name": "app", "endpoints": (0..15).map(endpoint).collect::<Vec<_>>() }],
+        })))
+    }
+
+    fn text(columns: usize, colour: bool, all: bool) -> String {
+        let look = Look {
+            columns,
+            colour,
+            all,
+        };
+        screen(&now(), "here", look)
+    }
+
+    #[test]
+    fn what_is_wrong_comes_first() {
+        let text = text(100, false, false);
+        let at = |part: &str| {
+            text.find(part)
+                .unwrap_or_else(|| panic!("no {part} in\n{text}"))
+        };
+        assert_eq!(at("Umay 0.1.0 at here: ready, up 10 s"), 0);
+        assert!(at("error    upstream app: a very long") < at("TRAFFIC"));
+        assert!(at("5xx       1.0/s, 1.0 % of requests") < at("UPSTREAMS"));
+        // The one that is ill, then the busiest; not all of them.
+        assert!(at("10.0.0.14:80") < at("10.0.0.13:80"));
+        assert!(at("10.0.0.13:80") < at("10.0.0.12:80"));
+        assert!(!text.contains("10.0.0.2:80"));
+        assert!(at("ENDPOINTS 10 of 15") < at("… and 5 more (--all)"));
+    }
+
+    #[test]
+    fn all_is_all() {
+        let text = text(100, false, true);
+        assert!(text.contains("10.0.0.2:80") && !text.contains("--all"));
+    }
+
+    #[test]
+    fn lines_keep_to_the_width() {
+        for columns in [40, 60, 80, 100, 160] {
+            for line in text(columns, false, false).lines() {
+                // A table's columns that never go are as wide as they are.
+                assert!(width(line) <= columns.max(60), "{columns}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn colours_are_for_terminals() {
+        assert!(!text(100, false, false).contains('\u{1b}'));
+        let coloured = text(100, true, false);
+        assert!(coloured.contains("\u{1b}[1;31mill\u{1b}[0m"));
+        assert!(coloured.contains("\u{1b}[32mready\u{1b}[0m"));
     }
 }

@@ -1,7 +1,5 @@
 //! The tables that both the screen and the live view show: what stands in their columns, and how it sorts.
 
-use umay_core::reason::Reason;
-
 use crate::now::Now;
 use crate::reading::Endpoint;
 use crate::words::{self, NOTHING};
@@ -388,8 +386,8 @@ fn routes(now: &Now) -> Vec<Row> {
 
 fn failures(now: &Now) -> Vec<Row> {
     let rows = now.failures.iter().map(|failure| {
-        let reason = Reason::ALL.iter().find(|r| r.as_str() == failure.reason);
-        let what = reason.map_or("", |reason| reason.what());
+        let what = now.reading.reasons.get(&failure.reason);
+        let what = what.map_or("", String::as_str);
         let place = match &*failure.upstream {
             "" => "clients".to_owned(),
             upstream => format!("upstream {upstream}"),

@@ -127,21 +127,20 @@ fn table(top: &Top, frame: &mut Frame<'_>, area: Rect, detail: Rect) {
     for (at, (column, columns)) in columns.iter().zip(&widths).enumerate() {
         let Some(columns) = columns else { continue };
         let sorts = top.sort().filter(|(sorted, _)| *sorted == at);
-        let (mark, weight) = match sorts {
-            Some((_, true)) => ("▼", Modifier::BOLD),
-            Some((_, false)) => ("▲", Modifier::BOLD),
-            None => ("", Modifier::empty()),
+        // It stands between the columns, where there is always room for it.
+        let (mark, style) = match sorts {
+            Some((_, falling)) => {
+                let style = Style::new().add_modifier(Modifier::BOLD);
+                (if falling { "▼" } else { "▲" }, style)
+            }
+            None => ("", style(Tone::Faint)),
         };
-        let text = format!(
-            "{}{mark}",
-            cut(column.title, columns.saturating_sub(width(mark)))
-        );
-        let style = match sorts {
-            Some(_) => Style::new().add_modifier(weight),
-            None => style(Tone::Faint),
+        let text = cut(column.title, *columns);
+        let text = match column.right {
+            true => padded(&text, *columns, true) + mark,
+            false => text + mark,
         };
-        title.push(Span::styled(padded(&text, *columns, column.right), style));
-        title.push(Span::raw(" ".repeat(GAP)));
+        title.push(Span::styled(padded(&text, columns + GAP, false), style));
     }
     lines.push(Line::from(title));
     let room = usize::from(area.height).saturating_sub(1).max(1);

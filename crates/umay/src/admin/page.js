@@ -11,7 +11,7 @@ let last = null, now = null, silent = 0;
 // focused stays.
 const el = (tag, attributes, ...kids) => ({
   tag, attributes: attributes || {},
-  kids: kids.flat(9).filter(kid => kid !== null && kid !== undefined && kid !== false)
+  kids: kids.flat(9).filter(kid => kid !== null && kid !== undefined && kid !== false && kid !== '')
     .map(kid => kid.tag ? kid : String(kid)),
 });
 const SVG = ['svg', 'path', 'rect', 'title'];
@@ -148,10 +148,10 @@ function between(old, doc) {
 
 // The parts of the page.
 const n = (value, shown, tone) => el('td', { class: 'n ' + (value ? tone || '' : 'zero') }, shown);
-function table(key, columns, rows, shown) {
+function table(key, columns, rows, shown, kind) {
   const cut = rows.length > ROWS && !open.has(key) ? rows.slice(0, ROWS) : rows;
-  return [el('div', { class: 'wide' }, el('table', null,
-    el('thead', null, el('tr', null, columns.map(([title, kind]) => el('th', { scope: 'col', class: kind || '' }, title)))),
+  return [el('div', { class: 'wide ' + (kind || '') }, el('table', null,
+    el('thead', null, el('tr', null, columns.map(([title, kind, what]) => el('th', { scope: 'col', class: kind || '', title: what || '' }, title)))),
     el('tbody', null, cut.map(shown)))),
     rows.length > ROWS && el('button', { type: 'button', onclick: () => { if (!open.delete(key)) open.add(key); draw(); } },
       open.has(key) ? 'show fewer' : 'show all ' + rows.length)];
@@ -161,7 +161,7 @@ function section(title, ...inside) { return el('section', null, el('h2', null, t
 function chart(points) {
   const most = Math.max(...points, 0);
   if (!(most > 0)) return null;
-  const step = 100 / (POINTS - 1), first = POINTS - points.length;
+  const span = Math.max(points.length, 40), step = 100 / (span - 1), first = span - points.length;
   const at = points.map((value, place) => ((first + place) * step).toFixed(2) + ' ' + (29 - 27 * value / most).toFixed(2));
   return el('svg', { viewBox: '0 0 100 30', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
     el('path', { class: 'area', d: 'M' + (first * step).toFixed(2) + ' 30L' + at.join('L') + 'L100 30Z' }),
@@ -221,14 +221,13 @@ function upstream(each) {
       el('span', { class: 'meta' }, 'balance ' + text(upstream.balance) + late)),
     discovery.problem ? el('div', { class: 'bad' }, text(discovery.problem)) : null,
     all > ROWS ? dots(endpoints) : null,
-    all ? table('upstream ' + text(upstream.name), [['endpoint'], ['standing'], ['req/s', 'n'], ['failed/s', 'n'], ['in flight', 'n'], ['cost', 'n m'], ['picks', 'n m'], ['failures', 'n m']], order, row) : el('p', { class: 'meta' }, 'No endpoints.'));
+    all ? table('upstream ' + text(upstream.name), [['endpoint'], ['standing'], ['req/s', 'n'], ['failed/s', 'n'], ['in flight', 'n m'], ['cost', 'n m', 'What the balancer reckons with: latency, where a failure counts as slow.'], ['picks', 'n m'], ['failures', 'n m']], order, row, 'even') : el('p', { class: 'meta' }, 'No endpoints.'));
 }
 function row({ endpoint, rate: picks, failed }) {
-  const cost = endpoint.latency_ms, why = endpoint.why ? ': ' + text(endpoint.why) : '';
-  const place = endpoint.zone ? ' · ' + text(endpoint.zone) : '';
-  return el('tr', null, el('td', { class: 'key' }, text(endpoint.address), el('span', { class: 'meta' }, place)),
-    el('td', null, el('span', { class: tone(endpoint) }, text(endpoint.standing)), el('span', { class: 'meta' }, why)),
-    n(picks, rate(picks)), n(failed, rate(failed), 'bad'), n(num(endpoint.in_flight), count(num(endpoint.in_flight))),
+  const cost = endpoint.latency_ms, notes = [endpoint.why, endpoint.zone && 'zone ' + text(endpoint.zone)].filter(Boolean).map(text).join(' · ');
+  return el('tr', null, el('td', null, text(endpoint.address), notes && el('small', null, notes)),
+    el('td', { class: tone(endpoint) }, text(endpoint.standing)),
+    n(picks, rate(picks)), n(failed, rate(failed), 'bad'), el('td', { class: 'n m' + (endpoint.in_flight ? '' : ' zero') }, count(num(endpoint.in_flight))),
     el('td', { class: 'n m' + (typeof cost === 'number' ? '' : ' zero') }, typeof cost === 'number' ? time(cost) : '–'),
     el('td', { class: 'n m' }, count(num(endpoint.picks))), el('td', { class: 'n m' }, count(num(endpoint.failures))));
 }
@@ -244,7 +243,7 @@ function routes() {
 function failures() {
   if (!now.failures.length) return el('p', { class: 'meta' }, 'Nothing was refused, and nothing has failed.');
   return el('div', { class: 'card' }, table('errors', [['reason'], ['where'], ['per s', 'n'], ['so far', 'n']], now.failures, failure => el('tr', null,
-    el('td', { class: 'key' }, failure.reason), el('td', null, failure.where), n(failure.rate, rate(failure.rate), 'bad'), n(failure.total, count(failure.total)))));
+    el('td', null, failure.reason, el('small', null, obj(now.doc.reasons)[failure.reason] ? text(obj(now.doc.reasons)[failure.reason]) : '')), el('td', null, failure.where), n(failure.rate, rate(failure.rate), 'bad'), n(failure.total, count(failure.total)))));
 }
 function listeners() {
   return el('div', { class: 'card' }, table('listeners', [['listener'], ['address'], ['TLS'], ['serves'], ['routes', 'n'], ['certificates', 'n m']], list(now.doc.listeners).map(obj), each => el('tr', null,
@@ -261,8 +260,9 @@ function certificates() {
   })));
 }
 function config() {
-  const config = obj(now.doc.config), reloads = obj(config.reloads);
-  return section('configuration', el('div', { class: 'card' }, el('p', null, 'Served since ' + text(config.since) + '. Since the start ' + count(num(reloads.served)) + ' were taken over, and ' + count(num(reloads.refused)) + ' refused.')));
+  const config = obj(now.doc.config), [served, refused] = [num(obj(config.reloads).served), num(obj(config.reloads).refused)];
+  const reloads = served + refused ? 'Reloads since the start: ' + count(served) + ' served, ' + count(refused) + ' refused.' : 'It is the one that the process was started with.';
+  return section('configuration', el('div', { class: 'card' }, el('p', null, 'Served since ' + text(config.since) + '. ' + reloads)));
 }
 function draw() {
   document.title = (now.doc.stage === 'ready' ? '' : text(now.doc.stage) + ' – ') + (list(now.doc.problems).length ? '! ' : '') + 'Umay';

@@ -175,11 +175,13 @@ fn endpoints(upstream: &Value, found: &mut Vec<Problem>) {
     } else if !wrong.is_empty() {
         found.push(warning(
             &about,
-            format!(
-                "{} of its {} endpoints not well: {names}",
-                wrong.len(),
-                all.len()
-            ),
+            match wrong.len() {
+                1 => format!("1 of its {} endpoints is not well: {names}", all.len()),
+                many => format!(
+                    "{many} of its {} endpoints are not well: {names}",
+                    all.len()
+                ),
+            },
             hint,
         ));
     } else if usable == 0 {
@@ -312,7 +314,7 @@ mod tests {
         };
         check(
             &[("well", ""), ("ill", "refused")],
-            "warning upstream app: 1 of its 2 endpoints not well: e1 is ill (refused)",
+            "warning upstream app: 1 of its 2 endpoints is not well: e1 is ill (refused)",
         );
         check(
             &[("ejected", "5 in a row"), ("draining", "")],

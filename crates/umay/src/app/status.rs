@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value, json};
+use umay_core::reason::Reason;
 
 use super::{Plan, problems};
 use crate::conn::unix_now;
@@ -78,18 +79,38 @@ pub(super) fn status(plan: &Plan, health: &Health, shown: &Arc<ArcSwap<Shown>>) 
             "process": registry.process_told(),
             "connections": registry.open_connections(),
             "totals": registry.totals_told(),
+            "reasons": {},
             "latency_bounds_ms": Registry::latency_bounds().collect::<Vec<_>>(),
             "listeners": listeners(&shown),
             "routes": routes(&shown.sites),
             "upstreams": shown.upstreams.iter().map(|u| upstream(u)).collect::<Vec<_>>(),
             "certificates": certificates(&shown.sites, unix_now()),
         });
+        let reasons = reasons(&document);
+        if let Some(place) = document.get_mut("reasons") {
+            *place = reasons;
+        }
         let problems = problems::problems(&document);
         if let Some(place) = document.get_mut("problems") {
             *place = Value::Array(problems);
         }
         document
     })
+}
+
+/// What the words of reasons mean that stand in a document.
+fn reasons(document: &Value) -> Value {
+    let upstreams = document.get("upstreams").and_then(Value::as_array);
+    let attempts = upstreams.into_iter().flatten();
+    let attempts = attempts.filter_map(|upstream| upstream.get("attempts"));
+    let counted = ["/totals/refusals", "/totals/streams/ended"].map(|at| document.pointer(at));
+    let counted: Vec<_> = counted.into_iter().flatten().chain(attempts).collect();
+    let told = Reason::ALL.iter().filter(|reason| {
+        let mut counted = counted.iter();
+        counted.any(|words| words.get(reason.as_str()).is_some())
+    });
+    let told = told.map(|reason| (reason.as_str().to_owned(), reason.what().into()));
+    Value::Object(told.collect())
 }
 
 fn listeners(shown: &Shown) -> Vec<Value> {
