@@ -16,6 +16,7 @@
 
 mod certs;
 mod conn;
+mod devtools;
 pub mod exchange;
 pub mod frames;
 pub mod http;
@@ -29,6 +30,7 @@ pub mod websocket;
 
 pub use certs::{Certs, Pair};
 pub use conn::{Conn, End};
+pub use devtools::Page;
 pub use http::Message;
 pub use proxy::{Failure, Setup, Umay};
 pub use server::{Refusing, Server, Stuck, answer, ok};

@@ -219,7 +219,6 @@ pub(super) fn charts(top: &Top, frame: &mut Frame<'_>, area: Rect) {
         let points = usize::from(place.width.saturating_sub(1));
         let skip = top.history.len().saturating_sub(points);
         let recent = top.history.iter().skip(skip);
-        // The first one is of all the time before.
         let values: Vec<f64> = recent.map(of).collect();
         let most = values.iter().copied().fold(0.0, f64::max);
         let scale = |value: &f64| match most > 0.0 {

@@ -175,17 +175,25 @@ impl Top {
             return;
         }
         self.silent = None;
-        let now = match &self.now {
+        let before = self.now.as_ref().map(|now| &now.reading);
+        let follows = before.is_some_and(|before| before.process == reading.process);
+        if before.is_some() && !follows {
+            self.restarted = Some(0);
+        }
+        let now = match before {
             None => Now::since_start(&reading),
-            Some(before) => {
-                if before.reading.process != reading.process {
-                    self.restarted = Some(0);
-                }
-                Now::between(&before.reading, &reading)
-            }
+            Some(before) => Now::between(before, &reading),
         };
         self.restarted = self.restarted.map(|readings| readings + 1);
         let last = reading.bounds_ms.last().copied().unwrap_or(0.0);
+        // What is of all the time since a start is no moment.
+        if follows {
+            self.remember(&now, last);
+        }
+        self.now = Some(now);
+    }
+
+    fn remember(&mut self, now: &Now, last: f64) {
         self.history.push_back(Point {
             requests: now.requests,
             errors: now.errors,
@@ -194,7 +202,6 @@ impl Top {
         if self.history.len() > HISTORY {
             self.history.pop_front();
         }
-        self.now = Some(now);
     }
 
     /// What a key does.

@@ -138,7 +138,7 @@ function between(old, doc) {
   });
   failures.sort((a, b) => b.rate - a.rate || b.total - a.total);
   const [c, oc, tls, otls] = [obj(t.connections), obj(o.connections), obj(t.tls), obj(o.tls)];
-  return { doc, bounds, seconds, routes, upstreams, failures, into, out,
+  return { doc, bounds, seconds, same, routes, upstreams, failures, into, out,
     requests: per(o.requests, t.requests), errors: counts(o.statuses, t.statuses, key => key.startsWith('5')),
     p50: quantile(all, bounds, 0.5), p90: quantile(all, bounds, 0.9), p99: quantile(all, bounds, 0.99),
     accepted: per(oc.accepted, c.accepted), refused: per(oc.refused, c.refused),
@@ -281,7 +281,8 @@ async function read() {
     if (!answer.ok) throw new Error(answer.statusText);
     const doc = obj(await answer.json());
     now = between(last, doc); last = doc; silent = 0;
-    history.push({ requests: now.requests, p99: Math.min(now.p99 || 0, now.bounds.at(-1) || 0), errors: now.errors, connections: num(doc.connections) });
+    // What is of all the time since a start is no moment.
+    if (now.same) history.push({ requests: now.requests, p99: Math.min(now.p99 || 0, now.bounds.at(-1) || 0), errors: now.errors, connections: num(doc.connections) });
     if (history.length > POINTS) history.shift();
   } catch { silent += 1; }
   reading = false;

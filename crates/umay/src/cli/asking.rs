@@ -140,8 +140,35 @@ fn exchange(mut stream: impl Read + Write, host: &str) -> io::Result<Vec<u8>> {
     let request = format!("GET /status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
-    stream.take(MOST).read_to_end(&mut answer)?;
+    let mut stream = stream.take(MOST);
+    let mut part = vec![0; 64 << 10];
+    // Whoever else answers may not close afterwards.
+    while !is_whole(&answer) {
+        match stream.read(&mut part)? {
+            0 => break,
+            length => answer.extend(part.iter().take(length)),
+        }
+    }
     Ok(answer)
+}
+
+/// Where the body of an answer begins.
+fn body_at(answer: &[u8]) -> Option<usize> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    end.map(|end| end + 4)
+}
+
+/// True if the length of the body is told, and all of it is there.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some((head, body)) = body_at(answer).and_then(|at| answer.split_at_checked(at)) else {
+        return false;
+    };
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:"));
+    let length = length.and_then(|length| length.trim().parse::<usize>().ok());
+    length.is_some_and(|length| body.len() >= length)
 }
 
 fn in_words(error: &io::Error) -> String {
@@ -158,9 +185,8 @@ fn in_words(error: &io::Error) -> String {
 
 fn read(answer: &[u8]) -> Result<Value, String> {
     let other = || "something else than Umay answers there".to_owned();
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
-    let end = end.ok_or_else(other)?;
-    let (head, body) = answer.split_at(end + 4);
+    let parts = body_at(answer).and_then(|at| answer.split_at_checked(at));
+    let (head, body) = parts.ok_or_else(other)?;
     let head = String::from_utf8_lossy(head);
     let status = head.split(' ').nth(1).unwrap_or_default();
     if status != "200" {
@@ -208,6 +234,20 @@ mod tests {
             ("10.0.0.1:1", "10.0.0.1:1"),
         ] {
             assert_eq!(reachable(bind.parse().unwrap()).to_string(), asked);
+        }
+    }
+
+    #[test]
+    fn an_answer_ends_with_its_length() {
+        for (answer, whole) in [
+            ("", false),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", false),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na", false),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab", true),
+            ("HTTP/1.1 200 OK\r\ncontent-length:0\r\n\r\n", true),
+            ("HTTP/1.1 200 OK\r\n\r\nab", false),
+        ] {
+            assert_eq!(is_whole(answer.as_bytes()), whole, "{answer}");
         }
     }
 
