@@ -8,6 +8,10 @@ mod layout;
 mod now;
 mod reading;
 mod screen;
+#[cfg_attr(
+    not(feature = "live"),
+    allow(dead_code, reason = "some of it is for the live view only")
+)]
 mod tables;
 mod words;
 

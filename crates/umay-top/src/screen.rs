@@ -216,7 +216,7 @@ impl Screen {
         if rows.is_empty() {
             return;
         }
-        order(table, &mut rows);
+        order(table, &mut rows, false);
         let (all, most) = (rows.len(), if self.look.all { usize::MAX } else { ROWS });
         rows.truncate(most);
         let note = match all > rows.len() {

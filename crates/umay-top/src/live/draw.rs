@@ -90,22 +90,21 @@ pub(super) fn style(tone: Tone) -> Style {
 
 fn tabs(top: &Top, columns: u16) -> Line<'static> {
     let room = usize::from(columns);
-    let title = |at: usize, table: Table, long: bool| {
-        let rows = top.now.as_ref().map_or(0, |now| table.rows(now).len());
-        match long {
-            true => format!(" {} {} {rows} ", at + 1, table.title()),
-            false => format!(" {} {} ", at + 1, cut(table.title(), 6)),
-        }
+    let tables = || Table::ALL.into_iter().enumerate();
+    let rows = |table: Table| top.now.as_ref().map_or(0, |now| table.rows(now).len());
+    let long = tables().map(|(at, table)| {
+        let title = format!(" {} {} {} ", at + 1, table.title(), rows(table));
+        (table, title)
+    });
+    let long: Vec<(Table, String)> = long.collect();
+    let needed: usize = long.iter().map(|(_, title)| width(title)).sum();
+    // Where there is no room, the order alone says which key is whose.
+    let short = tables().map(|(_, table)| (table, format!(" {} ", cut(table.title(), 9))));
+    let titles = if needed <= room {
+        long
+    } else {
+        short.collect()
     };
-    let all = |long: bool| -> Vec<(Table, String)> {
-        let tables = Table::ALL.into_iter().enumerate();
-        tables
-            .map(|(at, table)| (table, title(at, table, long)))
-            .collect()
-    };
-    let long = all(true);
-    let needed: usize = long.iter().map(|(_, title)| width(title) + 1).sum();
-    let titles = if needed <= room { long } else { all(false) };
     let mut spans = Vec::new();
     for (table, title) in titles {
         let style = match table == top.table() {
@@ -113,7 +112,6 @@ fn tabs(top: &Top, columns: u16) -> Line<'static> {
             false => Style::new(),
         };
         spans.push(Span::styled(title, style));
-        spans.push(Span::raw(" "));
     }
     Line::from(spans)
 }

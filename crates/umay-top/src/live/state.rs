@@ -147,7 +147,7 @@ impl Top {
             });
         }
         match self.sort() {
-            None => layout::order(self.table(), &mut rows),
+            None => layout::order(self.table(), &mut rows, true),
             Some((column, falling)) => rows.sort_by(|a, b| {
                 let by = compare(a, b, column);
                 if falling { by.reverse() } else { by }
