@@ -1,7 +1,7 @@
 //! What a running Umay tells, read and shown in a terminal.
 //!
 //! A [`Reading`] is its status document at one time; [`Now`] is what two of them say together: rates and latencies.
-//! [`screen`] writes that as text (`umay status`), [`live`] shows it as it changes (`umay top`). Nothing here asks
+//! [`screen()`] writes that as text (`umay status`), [`live`] shows it as it changes (`umay top`). Nothing here asks
 //! anybody: whoever calls brings the documents.
 
 mod layout;

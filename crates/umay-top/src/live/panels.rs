@@ -26,15 +26,16 @@ pub(super) fn head(top: &Top, columns: u16) -> Line<'static> {
     let mut spans = vec![Span::styled("Umay ", bold)];
     if let Some(now) = &top.now {
         let reading = &now.reading;
-        let tone = match &*reading.stage {
-            "ready" => Tone::Good,
-            _ => Tone::Busy,
+        let (stage, tone) = match &*reading.stage {
+            _ if top.silent.is_some() => ("no answer", Tone::Bad),
+            "ready" => ("ready", Tone::Good),
+            other => (other, Tone::Busy),
         };
         spans.push(Span::styled(format!("{} ", reading.version), bold));
         spans.push(Span::raw(format!("at {} ", top.place)));
-        spans.push(Span::styled(reading.stage.clone(), style(tone)));
+        spans.push(Span::styled(stage.to_owned(), style(tone)));
         let rest = format!(
-            "  up {}  {:.2} cores  {}  {} workers",
+            "  up {}  {:.2} cores  {}  workers {}",
             words::duration(reading.uptime_ms / 1000),
             now.cpu,
             words::bytes(reading.memory_bytes as f64),

@@ -94,7 +94,7 @@ fn numbers_are_those_of_the_last_second() {
         &top,
         &[
             "Umay 0.1.0 at 127.0.0.1:9901 ready  up 1 min 41 s",
-            "50 MiB  2 workers",
+            "50 MiB  workers 2",
             "every 1 s",
             "! upstream app: 1 of its 3 endpoints is not well: c is ill → see whether it runs",
             "requests 500/s",
@@ -167,6 +167,7 @@ fn a_umay_that_does_not_answer_is_asked_again() {
         &top,
         &[
             "not answering, trying again (2): nobody listens there",
+            "at 127.0.0.1:9901 no answer",
             "requests 500/s",
         ],
     );

@@ -102,9 +102,9 @@ fn text(place: &Place, args: &Arguments) -> Result<(String, u8), String> {
 }
 
 fn code(reading: &Reading) -> u8 {
-    match (&*reading.stage, reading.problems.is_empty()) {
-        ("ready", true) => 0,
-        ("ready", false) => 1,
+    match &*reading.stage {
+        _ if reading.is_well() => 0,
+        "ready" => 1,
         _ => 3,
     }
 }
