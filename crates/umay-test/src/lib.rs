@@ -17,6 +17,7 @@
 mod certs;
 mod conn;
 pub mod consul;
+mod devtools;
 pub mod exchange;
 pub mod frames;
 pub mod http;
@@ -31,6 +32,7 @@ pub mod websocket;
 
 pub use certs::{Certs, Pair};
 pub use conn::{Conn, End};
+pub use devtools::Page;
 pub use http::Message;
 pub use proxy::{Failure, Setup, Umay};
 pub use server::{Refusing, Server, Stuck, answer, ok};

@@ -9,8 +9,8 @@ use std::{env, fs, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::Pair;
 use crate::tools::{TempDir, eventually, unique_address};
+use crate::{Page, Pair};
 
 /// Where a program is.
 ///
@@ -280,6 +280,14 @@ pub fn browse(url: &str) -> Browser {
 pub struct Browser {
     child: Child,
     _dir: TempDir,
+}
+
+impl Browser {
+    /// The page that it shows, to be asked.
+    #[track_caller]
+    pub fn page(&self) -> Page {
+        Page::of(self._dir.path())
+    }
 }
 
 impl Drop for Browser {

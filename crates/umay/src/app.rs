@@ -5,6 +5,7 @@ mod control;
 mod files;
 mod inherit;
 mod plan;
+mod problems;
 mod reload;
 mod signals;
 mod status;
@@ -109,7 +110,7 @@ impl App {
             original::listening(listening.iter().map(|(_, address)| *address).collect());
         }
         let health = Health::default();
-        let shown = Arc::new(ArcSwap::from_pointee(Shown::of(model, &plan, &listening)));
+        let shown = Arc::new(ArcSwap::from_pointee(Shown::of(&plan, &listening)));
         let by_hand = inherited.by_hand();
         let status = control::with_by_hand(status::status(&plan, &health, &shown), &by_hand);
         let access = open_access_log(model, &plan)?;

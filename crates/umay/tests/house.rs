@@ -144,6 +144,7 @@ fn files_say_what_they_are_for_and_end_in_time() {
         "umay-h1/src",
         "umay-load/src",
         "umay-test/src",
+        "umay-top/src",
     ] {
         for (path, text) in sources(dir) {
             let path = format!("{dir}/{}", path.display());

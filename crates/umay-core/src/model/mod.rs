@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 mod settings;
 mod upstream;
+mod words;
 
 pub use settings::{Http2, Limits, Timeouts};
 pub use upstream::{

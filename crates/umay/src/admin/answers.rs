@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::HttpBody;
@@ -26,8 +25,7 @@ const SECURITY: [(HeaderName, &str); 4] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
-         frame-ancestors 'none'",
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     (header::REFERRER_POLICY, "no-referrer"),
     (header::CACHE_CONTROL, "no-store"),
@@ -58,8 +56,9 @@ pub(super) fn router(state: AdminState) -> Router {
         .with_state(Arc::new(state))
 }
 
-async fn people(State(state): State<Arc<AdminState>>) -> Html<String> {
-    Html(page::render(&(state.status)(), SystemTime::now()))
+async fn people(State(state): State<Arc<AdminState>>) -> Response {
+    let policy = [(header::CONTENT_SECURITY_POLICY, page::POLICY.as_str())];
+    (policy, Html(page::render(&(state.status)()))).into_response()
 }
 
 async fn status(State(state): State<Arc<AdminState>>) -> Response {
@@ -95,7 +94,8 @@ async fn guard(request: Request, next: Next) -> Response {
     };
     for (name, value) in SECURITY {
         let value = HeaderValue::from_static(value);
-        response.headers_mut().insert(name, value);
+        // The page for people has a policy of its own.
+        response.headers_mut().entry(name).or_insert(value);
     }
     response
 }

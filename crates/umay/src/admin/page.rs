@@ -1,13 +1,20 @@
 //! The page for people, written from the document that `/status` gives.
 //!
 //! The document is taken as it comes: a part that is missing is left out, and a value of another
-//! type than expected is shown as it is.
+//! type than expected is shown as it is. What is written here is the page without script; `page.js` reads the document
+//! again every second and puts rates, charts and what has changed in its place.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::side::Html;
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
 
 /// Certificates that end within so many days are marked.
 const SOON: i64 = 21;
@@ -17,38 +24,41 @@ const HEAD: &str = r#"<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="refresh" content="10">
 <title>Umay</title>
-<style>
-:root { color-scheme: light dark; --line: #8883; --faint: #8886; --good: #1a7f4b; --busy: #b35900; --bad: #c62828; }
-@media (prefers-color-scheme: dark) { :root { --good: #4cc38a; --busy: #ffa657; --bad: #ff7b72; } }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin: 0; }
-h1 small { font-size: 1rem; font-weight: normal; opacity: .7; }
-h2 { font-size: 1.05rem; margin: 2rem 0 .3rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; vertical-align: top; padding: .3rem 1rem .3rem 0; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
-th { font-weight: normal; opacity: .7; }
-td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
-.good { color: var(--good); } .busy { color: var(--busy); } .bad { color: var(--bad); }
-nav { margin-top: 2rem; border-top: 1px solid var(--faint); padding-top: .5rem; }
-nav a { margin-right: 1rem; }
-</style>
+<style>"#;
+
+const BODY: &str = r#"</style>
 </head>
 <body>
+<main>
 "#;
 
-const TAIL: &str = r#"<nav><a href="/status">status as JSON</a><a href="/metrics">metrics</a><a href="/readyz">readyz</a><a href="/livez">livez</a></nav>
-</body>
-</html>
-"#;
+const TAIL: &str = r#"</main>
+<noscript><p>Without script this page does not move; reload it to see what has changed.</p></noscript>
+<footer><a href="/status">status as JSON</a><a href="/metrics">metrics</a><a href="/readyz">readyz</a><a href="/livez">livez</a></footer>
+<script>"#;
 
-/// Writes the page. `now` is for how long certificates still live.
-pub(super) fn render(status: &Value, now: SystemTime) -> String {
+const END: &str = "</script>\n</body>\n</html>\n";
+
+/// What the page may do: run its own script and style, known by their hashes, and ask this listener. Trusted types
+/// let nothing be turned from text into markup.
+pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let hash = |text: &str| STANDARD.encode(digest(&SHA256, text.as_bytes()));
+    format!(
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+        hash(SCRIPT),
+        hash(STYLE)
+    )
+});
+
+/// Writes the page.
+pub(super) fn render(status: &Value) -> String {
     let mut page = Html::default();
-    page.markup(HEAD);
+    page.markup(HEAD).markup(STYLE).markup(BODY);
     summary(&mut page, status);
+    problems(&mut page, status.get("problems"));
+    totals(&mut page, status);
     table(
         &mut page,
         "Listeners",
@@ -68,11 +78,12 @@ pub(super) fn render(status: &Value, now: SystemTime) -> String {
     table(
         &mut page,
         "Routes",
-        &["name", "to"],
+        &["name", "takes", "to", "requests"],
         status.get("routes"),
         |page, route| {
-            cell(page, route.get("name"));
-            cell(page, route.get("to"));
+            for member in ["name", "matches", "to", "requests"] {
+                cell(page, route.get(member));
+            }
         },
     );
     table(
@@ -90,19 +101,55 @@ pub(super) fn render(status: &Value, now: SystemTime) -> String {
         status.get("certificates"),
         |page, certificate| {
             cell(page, certificate.get("names"));
-            expiry(page, certificate.get("not_after"), now);
+            expiry(page, certificate);
             cell(page, certificate.get("files"));
         },
     );
-    page.markup(TAIL);
+    page.markup(TAIL).markup(SCRIPT).markup(END);
     page.finish()
 }
 
 /// Shown where the document says nothing.
 const NOTHING: &str = "–";
 
+/// What is wrong, and what to do.
+fn problems(page: &mut Html, problems: Option<&Value>) {
+    for problem in problems.and_then(Value::as_array).into_iter().flatten() {
+        let part = |name| problem.get(name).map(words).unwrap_or_default();
+        page.markup(match part("severity").as_str() {
+            "error" => "<div class=\"problem bad\"><b>",
+            _ => "<div class=\"problem busy\"><b>",
+        });
+        page.text(&part("about")).markup("</b>: ");
+        page.text(&part("what")).markup("<small>");
+        page.text(&part("hint")).markup("</small></div>\n");
+    }
+}
+
+/// How much there was so far.
+fn totals(page: &mut Html, status: &Value) {
+    let tiles = [
+        ("requests so far", "/totals/requests"),
+        ("in flight", "/totals/in_flight"),
+        ("connections open", "/connections"),
+        ("streams open", "/totals/streams/active"),
+    ];
+    let told = tiles.map(|(name, pointer)| (name, status.pointer(pointer)));
+    if told.iter().all(|(_, value)| value.is_none()) {
+        return;
+    }
+    page.markup("<div class=\"tiles\">");
+    for (name, value) in told {
+        let value = value.map_or_else(|| NOTHING.to_owned(), words);
+        page.markup("<div class=\"tile\"><span>").markup(name);
+        page.markup("</span><b>").text(&value);
+        page.markup("</b></div>");
+    }
+    page.markup("</div>\n");
+}
+
 fn summary(page: &mut Html, status: &Value) {
-    page.markup("<h1>Umay");
+    page.markup("<header><h1>Umay");
     if let Some(version) = status.get("version") {
         page.markup(" <small>").text(&words(version));
         page.markup("</small>");
@@ -124,7 +171,7 @@ fn summary(page: &mut Html, status: &Value) {
     if let Some(workers) = status.get("workers") {
         page.markup(" · workers: ").text(&words(workers));
     }
-    page.markup("</p>\n");
+    page.markup("</p></header>\n");
 }
 
 /// A section with a table; none if the document has no such part.
@@ -223,7 +270,7 @@ fn endpoints(page: &mut Html, upstreams: Option<&Value>) {
         "upstream",
         "endpoint",
         "standing",
-        "latency",
+        "cost",
         "in flight",
         "picks",
         "failures",
@@ -266,22 +313,21 @@ fn row(page: &mut Html, row: &Value) {
     }
 }
 
-fn expiry(page: &mut Html, not_after: Option<&Value>, now: SystemTime) {
-    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let today = i64::try_from(now.as_secs() / 86_400).unwrap_or(i64::MAX);
-    let last = not_after.and_then(Value::as_str).and_then(day_of);
-    let Some(left) = last.map(|last| last.saturating_sub(today)) else {
+fn expiry(page: &mut Html, certificate: &Value) {
+    let not_after = certificate.get("not_after");
+    let left = certificate.get("days_left").and_then(Value::as_i64);
+    let Some(left) = left else {
         return cell(page, not_after);
     };
     page.markup(match left {
         ..0 => "<td class=\"bad\">",
-        0..=SOON => "<td class=\"busy\">",
+        0..SOON => "<td class=\"busy\">",
         _ => "<td>",
     });
     page.text(&not_after.map(words).unwrap_or_default());
     page.text(&match left {
         ..0 => " (expired)".to_owned(),
-        0 => " (today)".to_owned(),
+        0 => " (within a day)".to_owned(),
         1 => " (1 day left)".to_owned(),
         _ => format!(" ({left} days left)"),
     });
@@ -307,21 +353,4 @@ pub(super) fn duration(seconds: u64) -> String {
         3600..86_400 => format!("{hours} h {} min", minutes % 60),
         _ => format!("{days} d {} h", hours % 24),
     }
-}
-
-/// The day that an RFC 3339 time begins with, counted from 1970-01-01.
-///
-/// Years are counted from March, so that the leap day comes last; the months from March on then
-/// begin on day `(153 m + 2) / 5`.
-pub(super) fn day_of(time: &str) -> Option<i64> {
-    let mut parts = time.get(..10)?.splitn(3, '-');
-    let mut part = || parts.next()?.parse::<i64>().ok();
-    let (year, month, day) = (part()?, part()?, part()?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    let year = if month > 2 { year } else { year - 1 };
-    let month = (month + 9) % 12;
-    let leaps = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    Some(365 * year + leaps + (153 * month + 2) / 5 + day - 1 - 719_468)
 }

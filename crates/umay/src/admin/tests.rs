@@ -104,8 +104,9 @@ fn metrics_come_in_the_format_asked_for() {
 fn every_answer_is_dressed() {
     let bench = start();
     let host = "HTTP/1.1\nHost: ";
+    let page = format!("GET / {host}localhost");
     for head in [
-        format!("GET / {host}localhost"),
+        page.clone(),
         format!("GET / {host}evil.example"),
         format!("GET /nothing {host}localhost"),
         format!("HEAD /metrics {host}localhost"),
@@ -116,7 +117,12 @@ fn every_answer_is_dressed() {
         assert_eq!(answer.field("cache-control"), Some("no-store"));
         assert_eq!(answer.field("referrer-policy"), Some("no-referrer"));
         let policy = answer.field("content-security-policy").unwrap();
-        assert!(policy.starts_with("default-src 'none'; style-src 'unsafe-inline';"));
+        assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+        assert_eq!(
+            policy.contains("script-src 'sha256-"),
+            head == page,
+            "{head}"
+        );
     }
 }
 

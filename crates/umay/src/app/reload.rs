@@ -167,8 +167,7 @@ impl App {
         }
         self.closed(&listening);
         self.watch.follow(&files);
-        self.shown
-            .store(Arc::new(Shown::of(&model, &plan, &listening)));
+        self.shown.store(Arc::new(Shown::of(&plan, &listening)));
         self.admin.serve(&model, &plan);
         (self.listening, self.plan, self.model) = (listening, plan, model);
         Ok(())

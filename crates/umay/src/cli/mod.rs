@@ -1,5 +1,6 @@
 //! The command line. Each command has a file.
 
+mod asking;
 mod certificates;
 mod check;
 mod config;
@@ -12,6 +13,9 @@ mod reach;
 mod run;
 mod socket;
 mod sources;
+mod status;
+#[cfg(feature = "top")]
+mod top;
 mod transparent;
 
 use std::env;
@@ -52,6 +56,13 @@ enum Command {
     /// Show the effective configuration, or the schema of all there can be
     #[command(subcommand, after_help = ENVIRONMENT)]
     Config(config::Config),
+    /// Say how a Umay that runs is: what is wrong, what it does, how its endpoints are
+    #[command(after_help = status::HELP)]
+    Status(status::Arguments),
+    /// Watch a Umay that runs, in the terminal
+    #[cfg(feature = "top")]
+    #[command(after_help = asking::HELP)]
+    Top(top::Arguments),
     /// Let a Umay that runs read its configuration again; the same as SIGHUP, and tells what came of it
     #[command(after_help = socket::HELP)]
     Reload(socket::Socket),
@@ -97,6 +108,9 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::main(args),
         Command::Explain(args) => explain::main(*args),
         Command::Config(command) => config::main(command),
+        Command::Status(args) => status::main(&args),
+        #[cfg(feature = "top")]
+        Command::Top(args) => top::main(&args),
         Command::Reload(socket) => socket::tell(&socket, "/reload"),
         Command::Upgrade(socket) => socket::tell(&socket, "/upgrade"),
         Command::Endpoint(command) => endpoint::main(&command),

@@ -15,6 +15,7 @@ mod route;
 #[cfg(test)]
 mod tests;
 mod text;
+mod told;
 mod upstream;
 mod worker;
 
