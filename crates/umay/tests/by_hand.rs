@@ -16,9 +16,16 @@ use control::{Scene, config, scene};
 use serde_json::json;
 use umay_test::{Server, TempDir, eventually, umay};
 
-/// A hundredth of all, and how far a share may be from what it should be: chance decides in most balancers, and with 1,200
-/// requests four standard deviations of a share of one half are 6 hundredths.
-const TOLERANCE: f64 = 0.06;
+/// How far a share may be from what it should be: five standard deviations. Those of a share of one half of 1,200 requests
+/// that are drawn are 0.014. For keys there are also those of the ring, whose 160 points an endpoint depend on its port: 0.026
+/// together.
+fn tolerance(balance: &str) -> f64 {
+    match balance {
+        "round_robin" => 0.001,
+        "consistent_hash" => 0.13,
+        _ => 0.07,
+    }
+}
 
 const REQUESTS: usize = 1200;
 
@@ -35,7 +42,7 @@ fn keyed(scene: &Scene) -> Vec<usize> {
 }
 
 #[track_caller]
-fn in_proportion(counts: &[usize], weights: &[u32], what: &str) {
+fn in_proportion(counts: &[usize], weights: &[u32], balance: &str) {
     let all: u32 = weights.iter().sum();
     for (count, weight) in counts.iter().zip(weights) {
         let (share, wanted) = (
@@ -43,10 +50,10 @@ fn in_proportion(counts: &[usize], weights: &[u32], what: &str) {
             f64::from(*weight) / f64::from(all),
         );
         assert!(
-            (share - wanted).abs() <= TOLERANCE,
-            "{what}: {counts:?} of {REQUESTS} for weights {weights:?}"
+            (share - wanted).abs() <= tolerance(balance),
+            "{balance}: {counts:?} of {REQUESTS} for weights {weights:?}"
         );
-        assert!(*weight > 0 || *count == 0, "{what}: {counts:?}");
+        assert!(*weight > 0 || *count == 0, "{balance}: {counts:?}");
     }
 }
 
@@ -88,7 +95,7 @@ fn shares_follow_the_weight_that_is_set_with_every_balancer() {
                     "{what}: {counts:?}"
                 );
             } else {
-                in_proportion(&counts, weights, &what);
+                in_proportion(&counts, weights, balance);
             }
         }
     }
