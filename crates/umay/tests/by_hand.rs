@@ -16,9 +16,16 @@ use control::{Scene, config, scene};
 use serde_json::json;
 use umay_test::{Server, TempDir, eventually, umay};
 
-/// A hundredth of all, and how far a share may be from what it should be: chance decides in most balancers, and with 1,200
-/// requests four standard deviations of a share of one half are 6 hundredths.
-const TOLERANCE: f64 = 0.06;
+/// How far a share may be from what it should be: five standard deviations. Those of a share of one half of 1,200 requests
+/// that are drawn are 0.014. For keys there are also those of the ring, whose 160 points an endpoint depend on its port: 0.026
+/// together.
+fn tolerance(balance: &str) -> f64 {
+    match balance {
+        "round_robin" => 0.001,
+        "consistent_hash" => 0.13,
+        _ => 0.07,
+    }
+}
 
 const REQUESTS: usize = 1200;
 
@@ -35,23 +42,18 @@ fn keyed(scene: &Scene) -> Vec<usize> {
 }
 
 #[track_caller]
-fn in_proportion(counts: &[usize], weights: &[u32], what: &str) {
+fn in_proportion(counts: &[usize], weights: &[u32], balance: &str) {
     let all: u32 = weights.iter().sum();
-    // Where keys fall is chance; how well they spread is held by a simulation.
-    let tolerance = match what.starts_with("consistent_hash") {
-        true => 2.0 * TOLERANCE,
-        false => TOLERANCE,
-    };
     for (count, weight) in counts.iter().zip(weights) {
         let (share, wanted) = (
             *count as f64 / REQUESTS as f64,
             f64::from(*weight) / f64::from(all),
         );
         assert!(
-            (share - wanted).abs() <= tolerance,
-            "{what}: {counts:?} of {REQUESTS} for weights {weights:?}"
+            (share - wanted).abs() <= tolerance(balance),
+            "{balance}: {counts:?} of {REQUESTS} for weights {weights:?}"
         );
-        assert!(*weight > 0 || *count == 0, "{what}: {counts:?}");
+        assert!(*weight > 0 || *count == 0, "{balance}: {counts:?}");
     }
 }
 
@@ -87,14 +89,13 @@ fn shares_follow_the_weight_that_is_set_with_every_balancer() {
             let counts = keyed(&scene);
             let what = format!("{balance} {weights:?}");
             if matches!(balance, "least_connections" | "random_of_two" | "peak_ewma") {
-                let nothing = |index: usize| weights[index] > 0 || counts[index] == 0;
-                assert!((0..3).all(nothing), "{what}: {counts:?}");
+                assert_eq!(counts[2], 0, "{what}: {counts:?}");
                 assert!(
-                    weights[1] < 2 || counts[1] > 2 * counts[0],
+                    weights[0] == weights[1] || counts[1] > 2 * counts[0],
                     "{what}: {counts:?}"
                 );
             } else {
-                in_proportion(&counts, weights, &what);
+                in_proportion(&counts, weights, balance);
             }
         }
     }
