@@ -13,7 +13,7 @@ pub(crate) fn order(table: Table, rows: &mut [Row], calm: bool) {
         _ => return,
     };
     let at = |title: &str| table.columns().iter().position(|c| c.title == title);
-    let (busy, health) = (at(busy), at("well").or(at("standing")));
+    let (busy, health) = (at(busy), at("well").or_else(|| at("standing")));
     let busy = |row: &Row| match busy.and_then(|at| row.cells.get(at)).map(|c| &c.key) {
         Some(Key::Number(number)) => *number,
         _ => 0.0,

@@ -38,9 +38,10 @@ pub fn run(
     }
     let mut asker = Asker::start(ask)?;
     let mut top = Top::new(place, interval);
+    // Before the terminal is taken, which may succeed in part only.
+    let _restored = Restored;
     // Also lets a panic restore the terminal before it is told.
     let mut terminal = ratatui::try_init()?;
-    let _restored = Restored;
     terminal.draw(|frame| draw::draw(&top, frame))?;
     while !top.is_over() && !stop.load(Ordering::Relaxed) {
         let mut changed = false;

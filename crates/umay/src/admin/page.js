@@ -1,7 +1,7 @@
 'use strict';
 // Reads /status again and again, and shows it. All that the document says is put into text nodes: there is no way
 // from here to markup, and the page's policy (trusted types) would refuse one.
-const EVERY = 1000, POINTS = 120, ROWS = 12;
+const EVERY = 1000, POINTS = 120, ROWS = 12, CARDS = 20;
 const TONES = { well: 'good', ill: 'bad', ejected: 'bad', failing: 'bad' };
 const main = document.querySelector('main');
 const open = new Set(), history = [];
@@ -148,13 +148,18 @@ function between(old, doc) {
 
 // The parts of the page.
 const n = (value, shown, tone) => el('td', { class: 'n ' + (value ? tone || '' : 'zero') }, shown);
+// The first ones of many, and what shows all of them.
+function first(key, items, most) {
+  const more = items.length > most && el('button', { type: 'button', onclick: () => { if (!open.delete(key)) open.add(key); draw(); } },
+    open.has(key) ? 'show fewer' : 'show all ' + items.length);
+  return [more && !open.has(key) ? items.slice(0, most) : items, more];
+}
 function table(key, columns, rows, shown, kind) {
-  const cut = rows.length > ROWS && !open.has(key) ? rows.slice(0, ROWS) : rows;
+  const [cut, more] = first(key, rows, ROWS);
   return [el('div', { class: 'wide ' + (kind || '') }, el('table', null,
     el('thead', null, el('tr', null, columns.map(([title, kind, what]) => el('th', { scope: 'col', class: kind || '', title: what || '' }, title)))),
     el('tbody', null, cut.map(shown)))),
-    rows.length > ROWS && el('button', { type: 'button', onclick: () => { if (!open.delete(key)) open.add(key); draw(); } },
-      open.has(key) ? 'show fewer' : 'show all ' + rows.length)];
+    more];
 }
 function section(title, ...inside) { return el('section', null, el('h2', null, title), ...inside); }
 
@@ -223,6 +228,14 @@ function upstream(each) {
     all > ROWS ? dots(endpoints) : null,
     all ? table('upstream ' + text(upstream.name), [['endpoint'], ['standing'], ['req/s', 'n'], ['failed/s', 'n'], ['in flight', 'n m'], ['cost', 'n m', 'What the balancer reckons with: latency, where a failure counts as slow.'], ['picks', 'n m'], ['failures', 'n m']], order, row, 'even') : el('p', { class: 'meta' }, 'No endpoints.'));
 }
+// Where there are many, those that are not well come first.
+function upstreams() {
+  if (!now.upstreams.length) return el('p', { class: 'meta' }, 'None.');
+  const wrong = each => each.endpoints.some(({ endpoint }) => tone(endpoint) !== 'good') || obj(each.upstream.discovery).problem ? 0 : 1;
+  const order = now.upstreams.length > CARDS ? [...now.upstreams].sort((a, b) => wrong(a) - wrong(b)) : now.upstreams;
+  const [cut, more] = first('upstreams', order, CARDS);
+  return [cut.map(upstream), more];
+}
 function row({ endpoint, rate: picks, failed }) {
   const cost = endpoint.latency_ms, notes = [endpoint.why, endpoint.zone && 'zone ' + text(endpoint.zone)].filter(Boolean).map(text).join(' · ');
   return el('tr', null, el('td', null, text(endpoint.address), notes && el('small', null, notes)),
@@ -268,7 +281,7 @@ function draw() {
   document.title = (now.doc.stage === 'ready' ? '' : text(now.doc.stage) + ' – ') + (list(now.doc.problems).length ? '! ' : '') + 'Umay';
   main.className = silent ? 'stale' : '';
   sync(main, [header(), problems(), tiles(),
-    section('upstreams', now.upstreams.length ? now.upstreams.map(upstream) : el('p', { class: 'meta' }, 'None.')),
+    section('upstreams', upstreams()),
     section('routes', routes()), section('errors', failures()), section('listeners', listeners()), certificates(), config()].filter(Boolean));
 }
 
@@ -289,6 +302,10 @@ async function read() {
   if (now) draw();
 }
 // Whatever a document may have done to a drawing, the next one is another.
-function loop() { read().catch(console.error).finally(() => setTimeout(loop, EVERY)); }
+// Where there is so much that reading and drawing take long, it is done less often.
+function loop() {
+  const began = performance.now();
+  read().catch(console.error).finally(() => setTimeout(loop, Math.max(EVERY, 4 * (performance.now() - began))));
+}
 document.addEventListener('visibilitychange', () => { if (!document.hidden) read(); });
 loop();
