@@ -20,6 +20,7 @@ pub mod exchange;
 pub mod frames;
 pub mod http;
 pub mod http2;
+mod many;
 pub mod network;
 pub mod programs;
 mod proxy;
@@ -30,10 +31,11 @@ pub mod websocket;
 pub use certs::{Certs, Pair};
 pub use conn::{Conn, End};
 pub use http::Message;
+pub use many::Keys;
 pub use proxy::{Failure, Setup, Umay};
 pub use server::{Refusing, Server, Stuck, answer, ok};
 pub use tools::{
-    DEADLINE, TempDir, eventually, open_files, peak_rss, polled_files, raise_open_files, rss,
+    DEADLINE, TempDir, cpu, eventually, open_files, peak_rss, polled_files, raise_open_files, rss,
     unique_address,
 };
 
