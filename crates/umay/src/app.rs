@@ -1,5 +1,6 @@
 //! The life of the process: start everything in order, wait for a signal, end everything in order.
 
+mod certificates;
 mod files;
 mod plan;
 mod reload;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
+use umay_core::config::Purpose;
 use umay_core::model::Model;
 
 use crate::admin::{self, Admin, AdminState, Control, Socket};
@@ -34,6 +36,7 @@ use crate::telemetry::health::{Health, Stage};
 use crate::transparent::Applied;
 use crate::worker::Settings;
 use crate::worker_thread::{self, Change, Setup};
+use certificates::Certificates;
 use files::ConfigWatch;
 use signals::{Asked, Signals};
 use status::{Shown, Status};
@@ -67,6 +70,8 @@ pub struct App {
     reloads: mpsc::Receiver<oneshot::Sender<Result<String, String>>>,
     /// Rules that send traffic here.
     rules: Option<Applied>,
+    /// How long certificates are still good.
+    certificates: Certificates,
 }
 
 impl App {
@@ -108,6 +113,7 @@ impl App {
         let socket = start_socket(model, &status, &keeper, ask)?;
         let threads = Threads::start(model, &plan, sockets, access.as_ref(), files)?;
         let rules = apply(&listening)?;
+        let certificates = Certificates::new(&plan);
         for (name, address) in &listening {
             tracing::info!(listener = name, addr = %address, "listening");
         }
@@ -135,6 +141,7 @@ impl App {
             watch: ConfigWatch::default(),
             reloads,
             rules,
+            certificates,
         })
     }
 
@@ -150,7 +157,7 @@ impl App {
     pub fn run_from(
         mut self,
         source: Option<Source>,
-        files: &[PathBuf],
+        files: &[(PathBuf, Purpose)],
     ) -> anyhow::Result<ExitCode> {
         self.source = source;
         self.watch.follow(files);
@@ -184,6 +191,7 @@ impl App {
                     }
                 },
                 () = self.watch.changed() => self.reload_changed().await,
+                () = self.certificates.due() => self.certificates.look(&self.plan),
                 Some(tell) = self.reloads.recv() => {
                     let came = self.reload().await;
                     // Whoever asked may have gone.

@@ -13,6 +13,7 @@ use crate::conn::unix_now;
 use crate::site::Site;
 use crate::telemetry::access::rfc3339;
 use crate::telemetry::health::Health;
+use crate::tls::ServerTls;
 use crate::upstream::{Member, Upstream};
 
 /// Makes the document, anew each time that it is called.
@@ -81,6 +82,8 @@ pub(super) fn status(plan: &Plan, health: &Health, shown: &Arc<ArcSwap<Shown>>) 
             "routes": shown.routes,
             "upstreams": shown.upstreams.iter().map(|u| upstream(u)).collect::<Vec<_>>(),
             "certificates": certificates(&shown.sites),
+            "certificates_count": tls(&shown.sites).map(|tls| tls.certificates().len()).sum::<usize>(),
+            "certificates_unfit": unfit(&shown.sites),
         })
     })
 }
@@ -118,9 +121,17 @@ fn endpoint(member: &Member, now: u64) -> Value {
     })
 }
 
+/// Certificates that are told of one by one, those that end first.
+const CERTIFICATES: usize = 100;
+
+fn tls(sites: &[Arc<Site>]) -> impl Iterator<Item = &ServerTls> {
+    sites.iter().filter_map(|site| site.tls.as_deref())
+}
+
 fn certificates(sites: &[Arc<Site>]) -> Vec<Value> {
-    let tls = sites.iter().filter_map(|site| site.tls.as_ref());
-    let certificates = tls.flat_map(|tls| tls.certificates());
+    let mut certificates: Vec<_> = tls(sites).flat_map(ServerTls::certificates).collect();
+    certificates.sort_by_key(|certificate| certificate.not_after);
+    let certificates = certificates.into_iter().take(CERTIFICATES);
     let certificates = certificates.map(|certificate| {
         json!({
             "names": certificate.names,
@@ -129,4 +140,12 @@ fn certificates(sites: &[Arc<Site>]) -> Vec<Value> {
         })
     });
     certificates.collect()
+}
+
+fn unfit(sites: &[Arc<Site>]) -> Vec<String> {
+    let unfit = tls(sites).flat_map(ServerTls::unfit);
+    unfit
+        .take(CERTIFICATES)
+        .map(|problem| problem.to_string())
+        .collect()
 }
