@@ -8,6 +8,7 @@ pub mod budget;
 pub mod concurrency;
 pub mod config;
 pub mod detect;
+pub mod expiry;
 pub mod frames;
 pub mod grpc;
 pub mod headers;

@@ -140,6 +140,7 @@ reasons! {
     QueueTimeout = "queue_timeout", Internal, 503, "connection_limit_reached", "All endpoints are at their limits, and none had room in time.";
     LoopDetected = "loop_detected", Internal, 508, "proxy_loop_detected", "The connection's original destination is Umay itself.";
     OriginalDestinationUnknown = "original_destination_unknown", Internal, 502, "destination_not_found", "Where the client was headed is not known.";
+    CertificateUnusable = "certificate_unusable", Internal, 0, "tls_certificate_error", "The certificate for the name that the client asked for has a key that is damaged.";
     Internal = "internal", Internal, 500, "proxy_internal_error", "Umay failed in a way that it should not; please report it.";
 }
 

@@ -85,6 +85,12 @@ impl Certs {
         self.save(&cert.pem(), &key, serial)
     }
 
+    /// A certificate for this key, as PEM; it is in no file.
+    pub(crate) fn certify(&self, key: &KeyPair, names: &[&str]) -> String {
+        let (params, _) = self.params(names, |_| {});
+        params.signed_by(key, &self.issuer.0).unwrap().pem()
+    }
+
     /// A certificate that expired yesterday.
     pub fn expired(&self, names: &[&str]) -> Pair {
         self.issue_with(names, |params| {

@@ -22,6 +22,7 @@ pub mod exchange;
 pub mod frames;
 pub mod http;
 pub mod http2;
+mod many;
 pub mod network;
 pub mod programs;
 mod proxy;
@@ -34,11 +35,12 @@ pub use certs::{Certs, Pair};
 pub use conn::{Conn, End};
 pub use devtools::Page;
 pub use http::Message;
+pub use many::Keys;
 pub use proxy::{Failure, Setup, Umay};
 pub use server::{Refusing, Server, Stuck, answer, ok};
 pub use tools::{
-    DEADLINE, Door, TempDir, eventually, open_files, peak_rss, polled_files, raise_open_files, rss,
-    unique_address,
+    DEADLINE, Door, TempDir, cpu, eventually, open_files, peak_rss, polled_files, raise_open_files,
+    rss, unique_address,
 };
 
 /// The smallest request.

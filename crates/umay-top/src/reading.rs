@@ -59,6 +59,8 @@ pub struct Reading {
     pub upstreams: Vec<Upstream>,
     /// Certificates.
     pub certificates: Vec<Certificate>,
+    /// What somebody has set by hand, in words.
+    pub by_hand: Vec<String>,
     /// Upper bounds of the buckets of latencies, in milliseconds.
     pub bounds_ms: Vec<f64>,
 }
@@ -208,6 +210,7 @@ impl Reading {
             routes: all(document, "routes", |value| route(value, &bounds_ms)),
             upstreams: all(document, "upstreams", |value| upstream(value, &bounds_ms)),
             certificates: all(document, "certificates", certificate),
+            by_hand: all(document, "set_by_hand", by_hand),
             bounds_ms,
         }
     }
@@ -225,6 +228,28 @@ fn problem(value: &Value) -> Problem {
         what: text(value, "/what"),
         hint: text(value, "/hint"),
     }
+}
+
+fn by_hand(value: &Value) -> String {
+    let what = text(value, "/what");
+    let what = match (&*what, value.get("value")) {
+        ("draining", _) => what,
+        (_, Some(Value::String(_))) => format!("{what} {}", text(value, "/value")),
+        (_, value) => format!("{what} {}", value.unwrap_or(&Value::Null)),
+    };
+    let of = match value.get("endpoint") {
+        Some(_) => format!(
+            " of {} of upstream {}",
+            text(value, "/endpoint"),
+            text(value, "/upstream")
+        ),
+        None => String::new(),
+    };
+    let until = match value.get("until").and_then(Value::as_str) {
+        Some(_) => format!(" until {}", text(value, "/until")),
+        None => String::new(),
+    };
+    format!("{what}{of}{until}, since {}", text(value, "/since"))
 }
 
 fn listener(value: &Value) -> Listener {
@@ -362,6 +387,22 @@ mod tests {
             let reading = Reading::new(&document);
             assert!(!reading.is_well(), "{document}");
         }
+    }
+
+    #[test]
+    fn what_is_set_by_hand_is_in_words() {
+        let reading = Reading::new(&json!({ "set_by_hand": [
+            { "what": "draining", "upstream": "web", "endpoint": "a:1", "value": true, "since": "T1" },
+            { "what": "weight", "upstream": "web", "endpoint": "a:1", "value": 5, "since": "T2" },
+            { "what": "log.level", "value": "debug\u{1b}[2J", "since": "T3", "until": "T4" },
+        ]}));
+        let [draining, weight, level] = &reading.by_hand[..] else {
+            panic!("{:?}", reading.by_hand);
+        };
+        assert_eq!(draining, "draining of a:1 of upstream web, since T1");
+        assert_eq!(weight, "weight 5 of a:1 of upstream web, since T2");
+        assert!(level.starts_with("log.level debug") && level.ends_with(" until T4, since T3"));
+        assert!(!level.contains('\u{1b}'));
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub fn screen(now: &Now, place: &str, look: Look) -> String {
     };
     out.head(now, place);
     out.problems(now);
+    out.by_hand(now);
     out.traffic(now);
     for table in [
         Table::Upstreams,
@@ -117,6 +118,19 @@ impl Screen {
             self.words("         → ", &problem.hint, Tone::Faint);
         }
         self.more(problems.len(), shown);
+    }
+
+    fn by_hand(&mut self, now: &Now) {
+        let all = &now.reading.by_hand;
+        if all.is_empty() {
+            return;
+        }
+        self.line("");
+        let shown = if self.look.all { all.len() } else { ROWS };
+        for set in all.iter().take(shown) {
+            self.words("by hand  ", set, Tone::Faint);
+        }
+        self.more(all.len(), shown);
     }
 
     fn more(&mut self, all: usize, shown: usize) {

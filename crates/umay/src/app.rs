@@ -1,6 +1,7 @@
 //! The life of the process: start everything in order, wait for a signal, end everything in order.
 
 mod admins;
+mod certificates;
 mod control;
 mod files;
 mod inherit;
@@ -28,6 +29,7 @@ use anyhow::Context;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::{Notify, mpsc, watch};
+use umay_core::config::Purpose;
 use umay_core::model::Model;
 
 use crate::admin::AdminState;
@@ -42,6 +44,7 @@ use crate::transparent::Applied;
 use crate::worker::Settings;
 use crate::worker_thread::{self, Change, Setup};
 use admins::Admins;
+use certificates::Certificates;
 use control::{Ask, Order, Reach};
 use files::ConfigWatch;
 use signals::{Called, Signals};
@@ -80,6 +83,8 @@ pub struct App {
     rules: Option<Applied>,
     /// What it lives in and listens to.
     signals: Option<(Runtime, Signals)>,
+    /// How long certificates are still good.
+    certificates: Certificates,
 }
 
 impl App {
@@ -143,6 +148,7 @@ impl App {
         }
         admin.start(opened)?;
         admin.serve(model, &plan);
+        let certificates = Certificates::new(&plan);
         for (name, address) in &listening {
             tracing::info!(listener = name, addr = %address, "listening");
         }
@@ -169,6 +175,7 @@ impl App {
             end,
             rules,
             signals: Some(signals),
+            certificates,
         })
     }
 
@@ -184,7 +191,7 @@ impl App {
     pub fn run_from(
         mut self,
         source: Option<Source>,
-        files: &[PathBuf],
+        files: &[(PathBuf, Purpose)],
     ) -> anyhow::Result<ExitCode> {
         self.source = source;
         self.watch.follow(files);
@@ -208,6 +215,10 @@ impl App {
                     }
                 },
                 () = self.end.notified() => break "the admin socket",
+                () = self.certificates.due() => {
+                    self.certificates.look(&self.plan);
+                    continue;
+                }
                 () = self.watch.changed() => {
                     self.reload_changed().await;
                     continue;

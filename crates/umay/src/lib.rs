@@ -18,6 +18,7 @@ pub mod probe;
 pub mod refusal;
 mod side;
 pub mod site;
+pub mod stamp;
 pub mod story;
 pub mod tcp;
 pub mod telemetry;

@@ -27,7 +27,7 @@ pub struct Site {
     /// Which route takes what.
     pub table: Table,
     /// TLS termination, if there is any.
-    pub tls: Option<ServerTls>,
+    pub tls: Option<Arc<ServerTls>>,
     /// One of its routes goes to where clients were headed.
     pub wants_original: bool,
     routes: Arc<[Route]>,
@@ -129,11 +129,13 @@ pub struct Client {
 }
 
 impl Site {
-    /// Puts a listener together with the routes from [`Route::build`], and reads its certificates.
+    /// Puts a listener together with the routes from [`Route::build`], and reads its certificates as far as they are
+    /// others than those of `old`.
     pub fn build(
         model: &Model,
         listener: &Listener,
         routes: &Arc<[Route]>,
+        old: Option<&Arc<ServerTls>>,
     ) -> Result<Arc<Self>, Vec<TlsProblem>> {
         let table = Table::for_listener(model, &listener.name);
         let alpn: &[&[u8]] = if table.serves_http() {
@@ -141,7 +143,10 @@ impl Site {
         } else {
             &[]
         };
-        let load = |tls| ServerTls::load(tls, alpn, table.serves_stream());
+        let load = |tls| match old {
+            Some(old) => old.succeed(tls, alpn, table.serves_stream()),
+            None => ServerTls::load(tls, alpn, table.serves_stream()),
+        };
         let tls = listener.tls.as_ref().map(load).transpose()?;
         let ours = |route: &&Route| {
             let only = &route.model.matches.listeners;

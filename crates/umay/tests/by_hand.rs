@@ -14,6 +14,8 @@ use std::path::PathBuf;
 
 use control::{Scene, config, scene};
 use serde_json::json;
+use std::process::Command;
+
 use umay_test::{Server, TempDir, eventually, umay};
 
 /// How far a share may be from what it should be: five standard deviations. Those of a share of one half of 1,200 requests
@@ -369,7 +371,7 @@ fn the_level_of_the_event_log_is_told_and_set() {
 #[test]
 fn after_its_time_the_configured_level_is_back() {
     let scene = scene(1, "");
-    scene.says(&["log", "level", "debug", "--for", "50ms"]);
+    scene.says(&["log", "level", "debug", "--for", "0.05"]);
     scene.umay.wait_event("the configured log.level is back");
     assert_eq!(scene.says(&["log", "level"]), "info, as configured\n");
     assert!(scene.by_hand().is_empty());
@@ -446,4 +448,18 @@ fn levels_that_make_no_sense_are_refused() {
     );
     let told = scene.complains(&["log", "level", "loud"]);
     assert!(told.contains("`loud` is no level"), "{told}");
+}
+
+#[test]
+fn the_screen_shows_what_is_set() {
+    let scene = scene(2, "balance = \"round_robin\"");
+    scene.ask_endpoint(0, "drain", "");
+    let screen = Command::new(env!("CARGO_BIN_EXE_umay"))
+        .args(["status", "--interval", "50ms", "--socket"])
+        .arg(scene.socket())
+        .output()
+        .unwrap();
+    let screen = String::from_utf8(screen.stdout).unwrap();
+    let line = format!("by hand  draining of {} of upstream web", scene.at(0));
+    assert!(screen.contains(&line), "{screen}");
 }

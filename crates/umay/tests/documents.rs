@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use umay_core::reason::Reason;
-use umay_test::{Conn, GET, Server, TempDir, Umay, umay};
+use umay_test::{Certs, Conn, GET, Server, TempDir, Umay, umay};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -92,15 +92,20 @@ fn busy() -> (Umay, [Server; 2], TempDir) {
     let (web, raw) = (Server::ok("hi"), Server::echo());
     let dir = TempDir::new();
     let file = dir.write("endpoints.toml", "endpoints = []\n");
+    let certs = Certs::new();
+    let pair = certs.issue(&["a.test"]);
+    let cert = dir.write("a.crt", fs::read(pair.cert).unwrap());
+    let key = dir.write("a.key", fs::read(pair.key).unwrap());
     let umay = umay!(
-        "[[listener]]\nname = \"web\"\nlisten = \"127.0.0.1:0\"\n\
+        "[[listener]]\nname = \"web\"\nlisten = \"127.0.0.1:0\"\ncert = {cert:?}\nkey = {key:?}\n\
          [[listener]]\nname = \"raw\"\nlisten = \"127.0.0.1:0\"\n\
          [[route]]\nlisteners = [\"web\"]\nhost = \"a.test\"\nto = \"web\"\n\
          [[route]]\nlisteners = [\"raw\"]\nto = \"tcp://{}\"\n\
          [upstream.web]\nto = \"http://localhost:{}\"\nhedge = {{}}\n\
          [upstream.web.limits]\nadaptive = true\n[upstream.web.probe]\nkind = \"tcp\"\n\
          [[route]]\nlisteners = [\"web\"]\nhost = \"b.test\"\nto = \"file\"\n\
-         [upstream.file.discover]\nfile = {file:?}\nscheme = \"http\"\n",
+         [upstream.file.discover]\nfile = {file:?}\nscheme = \"http\"\n\
+         [upstream.file.tls]\ncert = {cert:?}\nkey = {key:?}\n",
         raw.addr(),
         web.addr().port(),
     );

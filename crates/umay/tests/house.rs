@@ -32,7 +32,7 @@ const FLOORS: &[&[&str]] = &[
     &["detect", "upstream", "tunnel"],
     &["site", "discover", "probe"],
     &["tls", "worker", "refusal"],
-    &["conn", "drain", "telemetry"],
+    &["conn", "drain", "stamp", "telemetry"],
     &["original"],
 ];
 

@@ -275,7 +275,8 @@ function certificates() {
 function config() {
   const config = obj(now.doc.config), [served, refused] = [num(obj(config.reloads).served), num(obj(config.reloads).refused)];
   const reloads = served + refused ? 'Reloads since the start: ' + count(served) + ' served, ' + count(refused) + ' refused.' : 'It is the one that the process was started with.';
-  return section('configuration', el('div', { class: 'card' }, el('p', null, 'Served since ' + text(config.since) + '. ' + reloads)));
+  const byHand = list(now.doc.set_by_hand).map(obj).map(each => el('p', null, 'Set by hand: ' + text(each.what) + (each.value === true ? '' : ' ' + text(each.value)) + (each.endpoint ? ' of ' + text(each.endpoint) + ' of upstream ' + text(each.upstream) : '') + (each.until ? ' until ' + text(each.until) : '') + ', since ' + text(each.since) + '.'));
+  return section('configuration', el('div', { class: 'card' }, el('p', null, 'Served since ' + text(config.since) + '. ' + reloads), byHand));
 }
 function draw() {
   document.title = (now.doc.stage === 'ready' ? '' : text(now.doc.stage) + ' – ') + (list(now.doc.problems).length ? '! ' : '') + 'Umay';

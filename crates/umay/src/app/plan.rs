@@ -1,16 +1,17 @@
 //! What is made from a configuration before anything runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::thread;
 
 use umay_core::config::{Place, Sources};
 use umay_core::model::{Model, Name};
 
+use super::certificates;
 use crate::discover;
 use crate::site::{Route, Site};
 use crate::telemetry::metrics::Registry;
-use crate::tls::{self, TlsProblem};
+use crate::tls::{self, CertificateInfo, ServerTls, TlsProblem};
 use crate::upstream::Upstream;
 
 /// Everything that is made from the model before a socket is opened.
@@ -21,6 +22,10 @@ pub struct Plan {
     pub(super) workers: usize,
     /// What is questionable about files that are read again and again.
     doubts: Vec<TlsProblem>,
+    /// Certificates that have expired or soon will; of the first plan only, since the process goes on telling itself.
+    expiring: Vec<TlsProblem>,
+    /// What was unfit in the plan before.
+    told: HashSet<TlsProblem>,
     /// What it was made from, for who asks.
     pub(super) described: Arc<Described>,
 }
@@ -41,22 +46,26 @@ impl Plan {
         tls::install_provider();
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let workers = model.workers.unwrap_or_else(cores);
-        Self::build_on(model, workers, Registry::new(workers), (&[], &[]))
+        let mut plan = Self::build_on(model, workers, Registry::new(workers), (&[], &[], &[]))?;
+        plan.expiring = certificates::expiring(&plan);
+        Ok(plan)
     }
 
     /// What takes the place of this one: workers and metrics stay, and so does what has not changed.
     pub fn succeed(&self, model: &Model) -> Result<Self, Vec<TlsProblem>> {
         let registry = Arc::clone(&self.registry);
         let routes = self.sites.first().map(|site| site.routes());
-        let old = (&*self.upstreams, routes.unwrap_or_default());
-        Self::build_on(model, self.workers, registry, old)
+        let old = (&*self.upstreams, routes.unwrap_or_default(), &*self.sites);
+        let mut plan = Self::build_on(model, self.workers, registry, old)?;
+        plan.told = self.unfit().cloned().collect();
+        Ok(plan)
     }
 
     fn build_on(
         model: &Model,
         workers: usize,
         registry: Arc<Registry>,
-        (old, old_routes): (&[Arc<Upstream>], &[Route]),
+        (old, old_routes, old_sites): (&[Arc<Upstream>], &[Route], &[Arc<Site>]),
     ) -> Result<Self, Vec<TlsProblem>> {
         let mut problems = Vec::new();
         let mut upstreams = Vec::new();
@@ -72,7 +81,10 @@ impl Plan {
         let routes = Route::build(model, &registry, old_routes);
         let mut sites = Vec::new();
         for listener in model.listeners.values() {
-            match Site::build(model, listener, &routes) {
+            let same = |old: &&Arc<Site>| old.listener.name == listener.name;
+            let old = old_sites.iter().find(same);
+            let old = old.and_then(|old| old.tls.as_ref());
+            match Site::build(model, listener, &routes, old) {
                 Ok(site) => sites.push(site),
                 Err(more) => problems.extend(more),
             }
@@ -87,6 +99,8 @@ impl Plan {
             sites,
             workers,
             doubts: doubts.collect(),
+            expiring: Vec::new(),
+            told: HashSet::new(),
             described: Arc::default(),
         })
     }
@@ -96,13 +110,36 @@ impl Plan {
         self.described = Arc::new(described);
     }
 
-    /// What is questionable but no error.
+    /// What is questionable but no error, as far as it is news.
     pub fn warnings(&self) -> impl Iterator<Item = &TlsProblem> {
-        let sites = self.sites.iter().filter_map(|site| site.tls.as_ref());
-        let upstreams = self.upstreams.iter().filter_map(|upstream| upstream.tls());
-        sites
-            .flat_map(|tls| tls.warnings())
-            .chain(upstreams.flat_map(|tls| tls.warnings()))
-            .chain(&self.doubts)
+        /// Pairs that are named; if there are more, something is wrong with all of them.
+        const MOST: usize = 50;
+        let news = self.newly_unfit().take(MOST);
+        news.chain(&self.doubts).chain(&self.expiring)
+    }
+
+    /// Those that were not unfit before.
+    pub(super) fn newly_unfit(&self) -> impl Iterator<Item = &TlsProblem> {
+        self.unfit().filter(|problem| !self.told.contains(problem))
+    }
+
+    /// Pairs of certificate and key that could not be used as they are now, so that what was read before is served.
+    pub fn unfit(&self) -> impl Iterator<Item = &TlsProblem> {
+        self.tls().flat_map(|(_, tls)| tls.warnings())
+    }
+
+    /// The certificates of each listener that has some.
+    pub fn tls(&self) -> impl Iterator<Item = (&str, &Arc<ServerTls>)> {
+        self.sites
+            .iter()
+            .filter_map(|site| Some((site.listener.name.as_str(), site.tls.as_ref()?)))
+    }
+
+    /// The certificates that endpoints are shown, by upstream.
+    pub(super) fn shown_to_endpoints(&self) -> impl Iterator<Item = (&str, &CertificateInfo)> {
+        self.upstreams.iter().filter_map(|upstream| {
+            let certificate = upstream.tls()?.certificate()?;
+            Some((upstream.name.as_str(), certificate))
+        })
     }
 }

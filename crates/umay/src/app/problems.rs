@@ -25,6 +25,7 @@ pub(super) fn problems(status: &Value) -> Vec<Value> {
         queue(upstream, &mut found);
     }
     certificates(status, &mut found);
+    unfit(status, &mut found);
     files(status, &mut found);
     found.sort_by_key(|problem| problem.severity);
     found.iter().map(Problem::told).collect()
@@ -249,6 +250,18 @@ fn certificates(status: &Value, found: &mut Vec<Problem>) {
             "certificates",
             format!("{more} more expire within {SOON} days or have expired"),
             "the list is in /status",
+        ));
+    }
+}
+
+/// Pairs that are not served as they are on the disk.
+fn unfit(status: &Value, found: &mut Vec<Problem>) {
+    let unfit = list(status, "certificates_unfit");
+    for why in unfit.iter().take(CERTIFICATES) {
+        found.push(warning(
+            "certificates",
+            why.as_str().unwrap_or_default().to_owned(),
+            "what was read before is served; the files are read again when they change",
         ));
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use umay_core::config::Purpose;
 use umay_core::model::Model;
 
 use super::status::Shown;
@@ -34,7 +35,7 @@ pub struct Read {
     /// What is questionable, for people.
     pub warnings: Vec<String>,
     /// The files that are to be watched.
-    pub files: Vec<PathBuf>,
+    pub files: Vec<(PathBuf, Purpose)>,
 }
 
 /// Reads the configuration again, to take the place of what is served; an error is for people.
@@ -48,11 +49,13 @@ impl App {
         self.go_over(read, started).await
     }
 
-    /// The same because files have changed: those that make no sense yet may be half written.
+    /// The same because files have changed: those that make no sense yet may be half written. A pair that stays so
+    /// does not hold up the rest for longer.
     pub(super) async fn reload_changed(&mut self) {
         let started = Instant::now();
         let read = self.read();
-        if read.is_ok() || !self.watch.is_to_try_again() {
+        let is_good = |read: &Read| read.plan.newly_unfit().next().is_none();
+        if read.as_ref().is_ok_and(is_good) || !self.watch.is_to_try_again() {
             // What came of it is in the log.
             let _ = self.go_over(read, started).await;
         }
@@ -83,8 +86,14 @@ impl App {
                 metrics.reloaded.add(1);
                 let took = started.elapsed();
                 tracing::info!(?took, "configuration reloaded");
+                let unfit = match self.plan.unfit().count() {
+                    0 => String::new(),
+                    unfit => format!(
+                        " Certificates that could not be used: {unfit}; the log says which."
+                    ),
+                };
                 Ok(format!(
-                    "The configuration is served, after {} ms.",
+                    "The configuration is served, after {} ms.{unfit}",
                     took.as_millis()
                 ))
             }
@@ -170,6 +179,7 @@ impl App {
         self.shown.store(Arc::new(Shown::of(&plan, &listening)));
         self.admin.serve(&model, &plan);
         (self.listening, self.plan, self.model) = (listening, plan, model);
+        self.certificates.follow(&self.plan);
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use crate::site::{Route, Site};
 use crate::telemetry::access::rfc3339;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Registry;
+use crate::tls::ServerTls;
 use crate::upstream::Upstream;
 
 /// Makes the document, anew each time that it is called.
@@ -85,6 +86,8 @@ pub(super) fn status(plan: &Plan, health: &Health, shown: &Arc<ArcSwap<Shown>>) 
             "routes": routes(&shown.sites),
             "upstreams": shown.upstreams.iter().map(|u| upstream(u)).collect::<Vec<_>>(),
             "certificates": certificates(&shown.sites, unix_now()),
+            "certificates_count": tls(&shown.sites).map(|tls| tls.certificates().len()).sum::<usize>(),
+            "certificates_unfit": unfit(&shown.sites),
         });
         let reasons = reasons(&document);
         if let Some(place) = document.get_mut("reasons") {
@@ -178,9 +181,17 @@ fn members(value: Value) -> Map<String, Value> {
     }
 }
 
+/// Certificates that are told of one by one, those that end first.
+const CERTIFICATES: usize = 100;
+
+fn tls(sites: &[Arc<Site>]) -> impl Iterator<Item = &ServerTls> {
+    sites.iter().filter_map(|site| site.tls.as_deref())
+}
+
 fn certificates(sites: &[Arc<Site>], now: u64) -> Vec<Value> {
-    let tls = sites.iter().filter_map(|site| site.tls.as_ref());
-    let certificates = tls.flat_map(|tls| tls.certificates());
+    let mut certificates: Vec<_> = tls(sites).flat_map(ServerTls::certificates).collect();
+    certificates.sort_by_key(|certificate| certificate.not_after);
+    let certificates = certificates.into_iter().take(CERTIFICATES);
     let certificates = certificates.map(|certificate| {
         json!({
             "names": certificate.names,
@@ -197,4 +208,12 @@ fn days_left(not_after: u64, now: u64) -> i64 {
     let seconds = i64::try_from(not_after).unwrap_or(i64::MAX);
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     seconds.saturating_sub(now).div_euclid(86_400)
+}
+
+fn unfit(sites: &[Arc<Site>]) -> Vec<String> {
+    let unfit = tls(sites).flat_map(ServerTls::unfit);
+    unfit
+        .take(CERTIFICATES)
+        .map(|problem| problem.to_string())
+        .collect()
 }

@@ -1,38 +1,28 @@
 //! What certificates say about the rest of a configuration: whether they cover the hosts of routes,
-//! and for how long they are good.
+//! and whether their keys are whole.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::collections::HashSet;
 
 use umay_core::config::{Loaded, Place, Problem, Severity};
 use umay_core::model::{HostPattern, Listener, Route};
 
-use crate::explain;
-use crate::tls::{CertificateInfo, ServerTls};
+use super::sources::placed;
+use crate::app::Plan;
+use crate::tls::ServerTls;
 
-/// A certificate with less time left than this is told about.
-const SOON: u64 = 21 * 86_400;
-
-const DAY: u64 = 86_400;
-
-/// What is questionable about the certificates of a configuration that can be used.
-pub(super) fn check(loaded: &Loaded) -> Vec<Problem> {
+/// What is wrong with the keys of a configuration that can be loaded, looked at one by one, and what is questionable
+/// about its certificates.
+pub(super) fn check(loaded: &Loaded, plan: &Plan) -> Vec<Problem> {
     let model = &loaded.model;
-    let listeners = model.listeners.values();
-    let with_tls: Vec<_> = listeners
-        .filter_map(|listener| Some((listener, explain::certificates(model, listener)?.ok()?)))
-        .collect();
     let mut problems = Vec::new();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.unwrap_or_default().as_secs();
-    let mut seen = Vec::new();
-    for info in with_tls.iter().flat_map(|(_, tls)| tls.certificates()) {
-        // One that has expired is told about already.
-        let left = info.not_after.saturating_sub(now);
-        if left > 0 && left < SOON && !seen.contains(&&info.cert_file) {
-            seen.push(&info.cert_file);
-            problems.push(expiring(loaded, info, left));
-        }
+    for (_, tls) in plan.tls() {
+        let damaged = tls.prove_at_once();
+        problems.extend(damaged.iter().map(|problem| placed(problem, &loaded.files)));
     }
+    let with_tls: Vec<_> = plan
+        .tls()
+        .filter_map(|(name, tls)| Some((model.listeners.get(name)?, names(tls))))
+        .collect();
     for route in &model.routes {
         let serves = |listener: &Listener| {
             let only = &route.matches.listeners;
@@ -46,7 +36,7 @@ pub(super) fn check(loaded: &Loaded) -> Vec<Problem> {
             continue;
         }
         for host in route.matches.hosts.iter().chain(&route.matches.sni) {
-            if !ours.iter().any(|(_, tls)| covers(tls, host)) {
+            if !ours.iter().any(|(_, names)| covers(names, host)) {
                 problems.push(uncovered(loaded, route, host));
             }
         }
@@ -54,23 +44,14 @@ pub(super) fn check(loaded: &Loaded) -> Vec<Problem> {
     problems
 }
 
-fn expiring(loaded: &Loaded, info: &CertificateInfo, left: u64) -> Problem {
-    let when = match left / DAY {
-        0 => "today".to_owned(),
-        1 => "in 1 day".to_owned(),
-        days => format!("in {days} days"),
-    };
-    let place = loaded.files.get(&info.cert_file);
-    Problem {
-        severity: Severity::Warning,
-        place: place.cloned().unwrap_or(Place::Document),
-        message: format!("{} expires {when}", info.cert_file.display()),
-        hint: "renew it, for clients will refuse it".to_owned(),
-    }
+/// All names that a listener has a certificate for.
+fn names(tls: &ServerTls) -> HashSet<&str> {
+    let names = tls.certificates().flat_map(|info| &info.names);
+    names.map(String::as_str).collect()
 }
 
 /// True if there is a certificate for all of a pattern.
-fn covers(tls: &ServerTls, host: &HostPattern) -> bool {
+fn covers(names: &HashSet<&str>, host: &HostPattern) -> bool {
     let name = match host {
         HostPattern::Any => return true,
         // No client can check a name that it does not ask for.
@@ -82,8 +63,8 @@ fn covers(tls: &ServerTls, host: &HostPattern) -> bool {
     let parent = name
         .split_once('.')
         .map(|(_, parent)| format!("*.{parent}"));
-    let fits = |have: &String| *have == name || Some(have) == parent.as_ref();
-    tls.certificates().any(|info| info.names.iter().any(fits))
+    let has = |name: &str| names.contains(name);
+    has(&name) || parent.as_deref().is_some_and(has)
 }
 
 fn uncovered(loaded: &Loaded, route: &Route, host: &HostPattern) -> Problem {

@@ -28,14 +28,16 @@ pub(super) struct Arguments {
 /// Checks it.
 pub(super) fn main(args: Arguments) -> anyhow::Result<ExitCode> {
     let sources = read(args.file, &args.flags)?;
-    let (mut problems, loaded) = match plan(&sources) {
-        Ok((mut loaded, _)) => (std::mem::take(&mut loaded.warnings), Some(loaded)),
+    let (problems, loaded) = match plan(&sources) {
+        Ok((mut loaded, plan)) => {
+            let mut problems = std::mem::take(&mut loaded.warnings);
+            problems.extend(certificates::check(&loaded, &plan));
+            (problems, Some(loaded))
+        }
         Err(problems) => (problems, None),
     };
-    if let Some(loaded) = &loaded {
-        problems.extend(certificates::check(loaded));
-    }
-    let is_good = loaded.is_some();
+    let is_error = |problem: &Problem| problem.severity == Severity::Error;
+    let is_good = loaded.is_some() && !problems.iter().any(is_error);
     let reached = match loaded.as_ref().filter(|_| args.probe) {
         Some(loaded) => Some(reach::all(&loaded.model, args.format)?),
         None => None,

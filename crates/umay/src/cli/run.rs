@@ -55,7 +55,10 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-fn start(args: &Arguments, inherited: &mut Inherited) -> Result<(App, Vec<PathBuf>), Failure> {
+fn start(
+    args: &Arguments,
+    inherited: &mut Inherited,
+) -> Result<(App, Vec<(PathBuf, Purpose)>), Failure> {
     let sources = read(args.config.clone(), &args.flags)?;
     let (loaded, plan) = plan(&sources).map_err(|problems| {
         eprint(&config::render(&problems, &sources, colour()));
@@ -71,13 +74,13 @@ fn start(args: &Arguments, inherited: &mut Inherited) -> Result<(App, Vec<PathBu
 
 /// The files that are to be read again when they change: the configuration's own and those that it names, but for
 /// those that are looked after by discovery.
-fn watched(sources: &Sources, model: &Model) -> Vec<PathBuf> {
+fn watched(sources: &Sources, model: &Model) -> Vec<(PathBuf, Purpose)> {
     if !model.watch || sources.file.is_none() {
         return Vec::new();
     }
     let all = sources.files().into_iter().chain(config::files(model));
-    let others = all.filter(|(_, purpose)| *purpose != Purpose::Endpoints);
-    others.map(|(path, _)| path).collect()
+    all.filter(|(_, purpose)| *purpose != Purpose::Endpoints)
+        .collect()
 }
 
 /// Reads the configuration again, from all its sources, to take the place of what is served.

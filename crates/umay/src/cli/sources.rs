@@ -194,9 +194,10 @@ pub(super) fn planned_by(
     Ok((loaded, plan))
 }
 
-/// A problem with a file, at the place where the file was named.
+/// A problem with a file, at the place where the file or the directory that it is in was named.
 pub(super) fn placed(problem: &TlsProblem, files: &HashMap<PathBuf, Place>) -> Problem {
-    let named = problem.file.as_ref().and_then(|file| files.get(file));
+    let file = problem.file.iter().flat_map(|file| file.ancestors());
+    let named = file.take(3).find_map(|path| files.get(path));
     Problem {
         severity: match problem.severity {
             tls::Severity::Error => Severity::Error,

@@ -9,7 +9,8 @@ use super::document::{self, Kind};
 use super::entry::Wanted;
 use super::pace::Pace;
 use super::table::{News, Report};
-use super::watch::{FileWatch, Stamp, read_file, stamp};
+use super::watch::{FileWatch, read_file};
+use crate::stamp::{Stamp, stamp};
 
 /// The bytes that a file may have.
 pub(super) const MAX_FILE: u64 = 4 * 1024 * 1024;

@@ -21,7 +21,8 @@ use tokio::sync::Semaphore;
 use umay_core::model;
 
 use super::entry::can_be_reached;
-use super::watch::{Stamp, read_file, stamp};
+use super::watch::read_file;
+use crate::stamp::{Stamp, stamp};
 
 /// Names that are looked up at a time, by all upstreams together.
 const AT_A_TIME: usize = 64;

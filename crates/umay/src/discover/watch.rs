@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,36 +35,36 @@ pub(super) fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// What tells that a file is another than before: the time of its last change, its size, and which file
-/// it is. `None` if there is none.
-pub(crate) type Stamp = Option<(i64, i64, u64, u64)>;
-
-/// A file's stamp now.
-pub(crate) fn stamp(path: &Path) -> Stamp {
-    let found = std::fs::metadata(path).ok()?;
-    // Not the time of modification, which can be set.
-    Some((found.ctime(), found.ctime_nsec(), found.len(), found.ino()))
+/// What events are listened to for; shared with the watcher's thread.
+#[derive(Default)]
+struct Wanted {
+    /// Names of files.
+    names: BTreeSet<OsString>,
+    /// Directories in which each file counts.
+    whole: BTreeSet<PathBuf>,
 }
 
-/// The file names that events are listened to for; shared with the watcher's thread.
-type Names = Arc<Mutex<BTreeSet<OsString>>>;
+/// So many directories are watched as a whole; the kernel gives a user only so many watches.
+const MOST_WHOLE: usize = 1000;
 
 /// Watches the directories that files are in, and those that they lead to if they are links: a watch on a
 /// file itself goes deaf when another takes its place, as in a volume of a Kubernetes ConfigMap.
 pub(crate) struct FileWatch {
     paths: Vec<PathBuf>,
     watcher: Option<RecommendedWatcher>,
+    /// Directories in which each file counts.
+    whole: BTreeSet<PathBuf>,
     dirs: BTreeSet<PathBuf>,
-    /// The files' own, and those of the ones that they lead to.
-    names: Names,
+    /// The files' names, and those of the ones that they lead to.
+    wanted: Arc<Mutex<Wanted>>,
     heard: mpsc::Receiver<()>,
 }
 
 impl FileWatch {
     pub(crate) fn new(paths: &[PathBuf]) -> Self {
         let (tell, heard) = mpsc::channel(1);
-        let names = Names::default();
-        let heard_of = Arc::clone(&names);
+        let wanted = Arc::<Mutex<Wanted>>::default();
+        let heard_of = Arc::clone(&wanted);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             if event.is_ok_and(|event| concerns(&event, &heard_of)) {
                 // If it is full, a change waits to be looked at already.
@@ -75,8 +74,9 @@ impl FileWatch {
         let mut watch = Self {
             paths: paths.to_vec(),
             watcher: None,
+            whole: BTreeSet::new(),
             dirs: BTreeSet::new(),
-            names,
+            wanted,
             heard,
         };
         match watcher {
@@ -91,6 +91,14 @@ impl FileWatch {
     pub(crate) fn set_paths(&mut self, paths: &[PathBuf]) {
         self.paths = paths.to_vec();
         self.follow();
+    }
+
+    /// Also watches these directories from now on, whatever is in them, and no others; the first thousand of them.
+    /// True if something is watched that was not before.
+    pub(crate) fn set_directories(&mut self, directories: &[PathBuf]) -> bool {
+        let real = directories.iter().take(MOST_WHOLE);
+        self.whole = real.filter_map(|dir| dir.canonicalize().ok()).collect();
+        self.follow()
     }
 
     /// Waits until something has happened to the files and is over, or until `most` has passed; tells
@@ -112,10 +120,10 @@ impl FileWatch {
         true
     }
 
-    /// Watches the directories where the files are now.
-    fn follow(&mut self) {
+    /// Watches the directories where the files are now. True if one is new.
+    fn follow(&mut self) -> bool {
         let Some(watcher) = &mut self.watcher else {
-            return;
+            return false;
         };
         let parent = |path: &Path| {
             let parent = path.parent()?;
@@ -126,9 +134,12 @@ impl FileWatch {
         let real = self.paths.iter().flat_map(|path| path.canonicalize());
         let all: Vec<PathBuf> = self.paths.iter().cloned().chain(real).collect();
         let name = |path: &PathBuf| path.file_name().map(OsStr::to_owned);
-        *self.names.lock().unwrap_or_else(PoisonError::into_inner) =
-            all.iter().filter_map(name).collect();
-        let dirs: BTreeSet<PathBuf> = all.iter().filter_map(|path| parent(path)).collect();
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Wanted {
+            names: all.iter().filter_map(name).collect(),
+            whole: self.whole.clone(),
+        };
+        let dirs = all.iter().filter_map(|path| parent(path));
+        let dirs: BTreeSet<PathBuf> = dirs.chain(self.whole.iter().cloned()).collect();
         for gone in self.dirs.difference(&dirs) {
             // It may be removed already, and the watch with it.
             let _ = watcher.unwatch(gone);
@@ -140,20 +151,26 @@ impl FileWatch {
             .cloned()
             .collect();
         // Those that are not there yet are tried again when the file is looked at next.
-        self.dirs = dirs.difference(&failed).cloned().collect();
+        let dirs: BTreeSet<PathBuf> = dirs.difference(&failed).cloned().collect();
+        let is_new = dirs.difference(&self.dirs).next().is_some();
+        self.dirs = dirs;
+        is_new
     }
 }
 
 /// Whether an event is about the file: by its name, or about a link of Kubernetes' own (`..data`), or
 /// about we do not know what. Reading the file makes events too, which must not lead to reading.
-fn concerns(event: &Event, names: &Names) -> bool {
+fn concerns(event: &Event, wanted: &Mutex<Wanted>) -> bool {
     if matches!(event.kind, EventKind::Access(_)) {
         return false;
     }
-    let names = names.lock().unwrap_or_else(PoisonError::into_inner);
+    let wanted = wanted.lock().unwrap_or_else(PoisonError::into_inner);
     let about = |path: &PathBuf| {
-        let name = path.file_name();
-        name.is_none_or(|name| names.contains(name) || name.as_encoded_bytes().starts_with(b".."))
+        let is_inside = path.parent().is_some_and(|dir| wanted.whole.contains(dir));
+        let is_wanted = |name: &OsStr| {
+            wanted.names.contains(name) || name.as_encoded_bytes().starts_with(b"..")
+        };
+        is_inside || path.file_name().is_none_or(is_wanted)
     };
     event.paths.is_empty() || event.paths.iter().any(about)
 }

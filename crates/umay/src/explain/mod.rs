@@ -83,7 +83,7 @@ pub fn is_served(told: &[Value]) -> bool {
 pub fn certificates(
     model: &Model,
     listener: &Listener,
-) -> Option<Result<ServerTls, Vec<TlsProblem>>> {
+) -> Option<Result<Arc<ServerTls>, Vec<TlsProblem>>> {
     let table = Table::for_listener(model, &listener.name);
     let alpn: &[&[u8]] = match table.serves_http() {
         true => &[b"h2", b"http/1.1", b"http/1.0"],

@@ -11,11 +11,10 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 use umay_core::model::{Endpoint, UpstreamTls};
 
-use super::files::{self, Certificate};
+use super::certificate::{Certificate, CertificateInfo};
 use super::problem::{TlsProblem, both, broken};
-use super::provider;
 use super::verify::{AcceptAny, Verifier};
-use crate::conn::unix_now;
+use super::{files, provider};
 
 /// How TLS is spoken to the endpoints of one upstream, shared by all workers. Sessions with up to
 /// 256 names are resumed; they are never shared with another upstream or kept over a reload.
@@ -24,7 +23,8 @@ pub struct ClientTls {
     /// By what they offer, in the order of [`Offer`].
     configs: [Arc<ClientConfig>; 4],
     sni: Option<ServerName<'static>>,
-    warnings: Vec<TlsProblem>,
+    /// What is shown to endpoints.
+    certificate: Option<CertificateInfo>,
     /// A hash of the files that it is made from.
     files: u64,
 }
@@ -78,14 +78,20 @@ impl ClientTls {
         });
         let verifier = verifier(tls);
         let verifier = verifier.map_err(|more| problems.extend(more)).ok();
-        let client = tls.client.as_ref().map(Certificate::read).transpose();
+        let read = |pair| {
+            let certificate = Certificate::read(pair, None)?;
+            certificate.is_usable();
+            match certificate.damage() {
+                Some(problem) => Err(vec![problem]),
+                None => Ok(certificate),
+            }
+        };
+        let client = tls.client.as_ref().map(read).transpose();
         let client = client.map_err(|more| problems.extend(more)).ok();
         let (Some(verifier), Some(client), true) = (verifier, client, problems.is_empty()) else {
             return Err(problems);
         };
-        let config = config(verifier, client.as_ref()).map_err(|error| vec![broken(&error)])?;
-        let now = unix_now();
-        let warning = client.and_then(|certificate| certificate.warning(now));
+        let config = config(verifier, client.as_deref()).map_err(|error| vec![broken(&error)])?;
         let configs = Offer::ALL.map(|offer| {
             let mut config = config.clone();
             let protocols = offer.protocols().iter();
@@ -95,7 +101,7 @@ impl ClientTls {
         Ok(Self {
             configs,
             sni,
-            warnings: warning.into_iter().collect(),
+            certificate: client.map(|certificate| certificate.info.clone()),
             files,
         })
     }
@@ -130,9 +136,9 @@ impl ClientTls {
         }
     }
 
-    /// What is questionable but did not keep the files from being used.
-    pub fn warnings(&self) -> &[TlsProblem] {
-        &self.warnings
+    /// The certificate that is shown to endpoints, if there is one.
+    pub fn certificate(&self) -> Option<&CertificateInfo> {
+        self.certificate.as_ref()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`ServerTls`] is what one listener has: its certificates, picked by the server name (SNI), and
 //! the settings they are served with. [`ClientTls`] is how one upstream's endpoints are spoken to.
-//! Both are read from files once, are never changed afterwards, and say everything that is wrong
+//! Both are read from files, are never changed afterwards, and say everything that is wrong
 //! with the files in one go ([`TlsProblem`]). [`accept_reason`] and [`connect_reason`] turn what a
 //! handshake died of into a reason word, and [`PeerFacts`] is what is known after one that did not.
 //!
@@ -10,10 +10,13 @@
 //! at random, kept in memory and rotated every 6 hours; a ticket is good for 12. There is no 0-RTT,
 //! for its requests can be replayed.
 
+mod certificate;
 mod client;
 mod dir;
 mod failure;
 mod files;
+mod key;
+mod keyring;
 mod names;
 mod peer;
 mod problem;
@@ -32,9 +35,10 @@ use rustls::SupportedCipherSuite;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite as suite, kx_group as group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 
+pub use certificate::CertificateInfo;
 pub use client::{ClientTls, Offer};
+pub(crate) use dir::state as state_of_directory;
 pub use failure::{accept_reason, connect_reason};
-pub use files::CertificateInfo;
 pub use peer::PeerFacts;
 pub use problem::{Severity, TlsProblem};
 pub use self_signed::{SelfSigned, self_signed};

@@ -46,6 +46,13 @@ impl Names {
         }
     }
 
+    /// True if each name here has a certificate in the other index, too.
+    pub(super) fn are_all_in(&self, other: &Self) -> bool {
+        let exact = self.exact.keys().all(|name| other.exact.contains_key(name));
+        let known = |name| other.wildcard.contains_key(name);
+        exact && self.wildcard.keys().all(known)
+    }
+
     /// The certificates for a server name, the most wanted first: those with the name itself, else
     /// those with its wildcard, which stands for one label (RFC 9525 section 6.3). `None` if the
     /// name is unknown; never empty.

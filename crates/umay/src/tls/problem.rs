@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// How bad a [`TlsProblem`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Severity {
     /// The settings cannot be used.
     Error,
@@ -14,7 +14,7 @@ pub enum Severity {
 
 /// Something wrong with a TLS setting, or with a file that the configuration names. Its display is one line for
 /// people; it never holds what is in a key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub struct TlsProblem {
     /// How bad it is.
     pub severity: Severity,
@@ -47,6 +47,13 @@ impl TlsProblem {
             what: what.into(),
             hint: hint.into(),
         }
+    }
+
+    /// So many certificates beside those that were named have expired or soon will.
+    pub fn more(count: usize) -> Self {
+        let what = format!("{count} more certificates have expired or soon will");
+        let hint = "renew them, too; umay_tls_certificate_expiry_timestamp_seconds in /metrics tells which";
+        Self::new(what, hint).into_warning()
     }
 
     pub(super) fn into_warning(self) -> Self {

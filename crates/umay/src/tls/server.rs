@@ -1,29 +1,35 @@
 //! TLS towards clients: a listener's certificates and settings.
 
-use std::collections::HashSet;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
-    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+    NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
 };
-use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use umay_core::model::{CertificatePair, CertificateSource, ClientAuth, ListenerTls};
+use umay_core::model::{ClientAuth, ListenerTls};
 use umay_core::reason::Reason;
 
-use super::files::{self, Certificate, CertificateInfo};
-use super::names::{Id, Names};
+use super::certificate::CertificateInfo;
+use super::keyring::Keyring;
 use super::problem::{Severity, TlsProblem, both, broken};
-use super::{dir, provider};
+use super::{files, provider};
 use crate::conn::unix_now;
 
-/// A listener's certificates and settings, shared by all workers. Made anew on a reload, and then
-/// with new ticket keys: no session outlives the certificates and authorities it was made with.
+/// A listener's certificates and settings, shared by all workers. On a reload what has not changed stays, down to
+/// the single certificate. Ticket keys stay as long as each name that had a certificate still has one, so that
+/// renewing one of many does not end all sessions; where clients show certificates there are none.
 pub struct ServerTls {
+    /// What it was made for.
+    model: ListenerTls,
+    streams: bool,
+    /// A hash of the files of the client authorities.
+    authorities: u64,
     keyring: Arc<Keyring>,
     /// Takes part in ALPN if the listener does.
     config: Arc<ServerConfig>,
@@ -56,7 +62,7 @@ pub enum Choice<'a> {
 // Neither keys nor twenty thousand certificates are to be printed.
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.keyring.certificates.len();
+        let count = self.certificates().len();
         f.debug_struct("ServerTls")
             .field("certificates", &count)
             .finish_non_exhaustive()
@@ -70,36 +76,90 @@ impl ServerTls {
     /// refused (RFC 7301 section 3.2).
     ///
     /// Fails with all that is wrong, warnings included.
-    pub fn load(tls: &ListenerTls, alpn: &[&[u8]], streams: bool) -> Result<Self, Vec<TlsProblem>> {
+    pub fn load(
+        tls: &ListenerTls,
+        alpn: &[&[u8]],
+        streams: bool,
+    ) -> Result<Arc<Self>, Vec<TlsProblem>> {
+        Self::load_on(None, tls, alpn, streams)
+    }
+
+    /// The same, to take the place of this one: only files that have changed are read, and settings and ticket keys
+    /// stay if none has.
+    ///
+    /// A pair that was served and does not fit now, since it is half written, say, is kept as it was; one that a
+    /// directory has and that was not there before is left out then. [`ServerTls::warnings`] says so.
+    pub fn succeed(
+        self: &Arc<Self>,
+        tls: &ListenerTls,
+        alpn: &[&[u8]],
+        streams: bool,
+    ) -> Result<Arc<Self>, Vec<TlsProblem>> {
+        Self::load_on(Some(self), tls, alpn, streams)
+    }
+
+    fn load_on(
+        old: Option<&Arc<Self>>,
+        tls: &ListenerTls,
+        alpn: &[&[u8]],
+        streams: bool,
+    ) -> Result<Arc<Self>, Vec<TlsProblem>> {
         let mut problems = Vec::new();
-        let keyring = Keyring::read(tls, &mut problems);
+        // Before they are read: what changes in between is seen the next time.
+        let authorities = hash_of_authorities(tls);
+        let keyring = Keyring::read(tls, old.map(|old| &*old.keyring), &mut problems);
         let verifier = tls.client_auth.as_ref().map(client_verifier).transpose();
         let verifier = verifier.map_err(|more| problems.extend(more)).ok();
         let is_broken = problems.iter().any(|p| p.severity == Severity::Error);
+        if let (true, Some(keyring)) = (is_broken, &keyring) {
+            let now = unix_now();
+            problems.extend(keyring.infos().filter_map(|info| info.warning(now)));
+        }
         let (Some(keyring), Some(verifier), false) = (keyring, verifier, is_broken) else {
             return Err(problems);
         };
         let keyring = Arc::new(keyring);
-        let mut config = config(tls, &keyring, verifier).map_err(|error| vec![broken(&error)])?;
-        let without_alpn = (streams && !alpn.is_empty()).then(|| Arc::new(config.clone()));
-        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        Ok(Self {
+        let protocols: Vec<Vec<u8>> = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        let is_same = |old: &&Arc<Self>| {
+            (&old.model, old.streams, old.authorities) == (tls, streams, authorities)
+                && old.config.alpn_protocols == protocols
+                && old.keyring.is(&keyring)
+        };
+        let (config, without_alpn) = match old.filter(is_same) {
+            // With what was noted of the files, so that these need not be read the next time.
+            Some(old) => (Arc::clone(&old.config), old.without_alpn.clone()),
+            None => {
+                let tickets = old.and_then(|old| old.tickets(&keyring));
+                let config = config(tls, &keyring, verifier, tickets);
+                let mut config = config.map_err(|error| vec![broken(&error)])?;
+                let without_alpn = streams && !alpn.is_empty();
+                let without_alpn = without_alpn.then(|| Arc::new(config.clone()));
+                config.alpn_protocols = protocols;
+                (Arc::new(config), without_alpn)
+            }
+        };
+        Ok(Arc::new(Self {
+            model: tls.clone(),
+            streams,
+            authorities,
             keyring,
-            config: Arc::new(config),
+            config,
             without_alpn,
             warnings: problems,
-        })
+        }))
+    }
+
+    /// The ticket keys, if who takes its place with these certificates may go on with the sessions.
+    fn tickets(&self, keyring: &Keyring) -> Option<Arc<dyn ProducesTickets>> {
+        let go_on =
+            self.model.client_auth.is_none() && self.keyring.names.are_all_in(&keyring.names);
+        go_on.then(|| Arc::clone(&self.config.ticketer))
     }
 
     /// Chooses for a client, by the server name and the application protocols in its hello.
     pub fn choose(&self, sni: Option<&str>, alpn: &[Vec<u8>]) -> Choice<'_> {
-        let Some(certificate) = self.keyring.pick(sni).next() else {
-            let name = sni.unwrap_or_default().escape_debug();
-            return Choice::Refuse {
-                reason: Reason::UnknownServerName,
-                alert: fatal(UNRECOGNIZED_NAME),
-                detail: format!("no certificate for {name}"),
-            };
+        let Some(certificate) = self.keyring.pick(sni).find(|c| c.is_usable()) else {
+            return self.refuse(sni);
         };
         let known = &self.config.alpn_protocols;
         let shares = known.is_empty() || alpn.is_empty() || alpn.iter().any(|p| known.contains(p));
@@ -121,6 +181,25 @@ impl ServerTls {
         }
     }
 
+    /// There is no certificate for this name, or none with a key that can be used.
+    fn refuse(&self, sni: Option<&str>) -> Choice<'_> {
+        match self.keyring.pick(sni).next() {
+            Some(broken) => Choice::Refuse {
+                reason: Reason::CertificateUnusable,
+                alert: fatal(INTERNAL_ERROR),
+                detail: format!("the key in {} is damaged", broken.info.key_file.display()),
+            },
+            None => Choice::Refuse {
+                reason: Reason::UnknownServerName,
+                alert: fatal(UNRECOGNIZED_NAME),
+                detail: format!(
+                    "no certificate for {}",
+                    sni.unwrap_or_default().escape_debug()
+                ),
+            },
+        }
+    }
+
     /// True if a request for `host` (without port) may come over a connection whose hello had this
     /// server name; if not, it is misdirected and to be answered with 421 (RFC 9110 section 15.5.20).
     ///
@@ -131,16 +210,40 @@ impl ServerTls {
     }
 
     /// The certificates, in the order of the configuration.
-    pub fn certificates(&self) -> impl Iterator<Item = &CertificateInfo> {
-        self.keyring.certificates.iter().map(|c| &c.info)
+    pub fn certificates(&self) -> impl ExactSizeIterator<Item = &CertificateInfo> {
+        self.keyring.infos()
     }
 
-    /// What is questionable but did not keep the files from being used.
+    /// True if it is known of all keys whether they can sign. Where there are few that is so from the start.
+    pub fn is_proven(&self) -> bool {
+        self.keyring.is_proven()
+    }
+
+    /// Finds out whether all keys can sign; a key takes tens of microseconds, with RSA hundreds. Returns how many
+    /// cannot. Ends early at `stop`.
+    pub fn prove(&self, stop: &AtomicBool) -> usize {
+        self.keyring.prove(stop)
+    }
+
+    /// The same on all cores, for those who wait for it. Returns what is wrong with those that cannot.
+    pub fn prove_at_once(&self) -> Vec<TlsProblem> {
+        self.keyring.prove_at_once();
+        self.keyring.damaged().collect()
+    }
+
+    /// All that cannot be served as it is in its files: [`ServerTls::warnings`], and keys that are known to be damaged.
+    pub fn unfit(&self) -> impl Iterator<Item = TlsProblem> {
+        self.warnings.iter().cloned().chain(self.keyring.damaged())
+    }
+
+    /// Pairs that could not be used as they are now: for each what is wrong, and what is served in its place.
     pub fn warnings(&self) -> &[TlsProblem] {
         &self.warnings
     }
 }
 
+/// `internal_error` (RFC 8446 section 6.2).
+const INTERNAL_ERROR: u8 = 80;
 /// `unrecognized_name` (RFC 6066 section 3).
 const UNRECOGNIZED_NAME: u8 = 112;
 /// `no_application_protocol` (RFC 7301 section 3.2).
@@ -162,6 +265,7 @@ fn config(
     tls: &ListenerTls,
     keyring: &Arc<Keyring>,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
+    tickets: Option<Arc<dyn ProducesTickets>>,
 ) -> Result<ServerConfig, rustls::Error> {
     let versions: &[_] = if tls.only_tls13 {
         &[&TLS13]
@@ -179,9 +283,19 @@ fn config(
     // A resumed session shows no certificate anew: one that has expired or was revoked since would
     // still open the door. Clients with certificates therefore always do the whole handshake.
     if resumes {
-        config.ticketer = Ticketer::new()?;
+        config.ticketer = tickets.map_or_else(Ticketer::new, Ok)?;
     }
     Ok(config)
+}
+
+/// A hash of what is in the files of the client authorities; one that cannot be read counts as empty.
+fn hash_of_authorities(tls: &ListenerTls) -> u64 {
+    let auth = tls.client_auth.iter();
+    let mut hasher = DefaultHasher::new();
+    for file in auth.flat_map(|auth| std::iter::once(&auth.ca).chain(&auth.crl)) {
+        std::fs::read(file).unwrap_or_default().hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 fn client_verifier(auth: &ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, Vec<TlsProblem>> {
@@ -198,98 +312,4 @@ fn client_verifier(auth: &ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, Vec
     };
     let verifier = builder.build();
     verifier.map_err(|error| vec![files::bad_revocations(crl, &error)])
-}
-
-/// A listener's certificates.
-#[derive(Debug)]
-struct Keyring {
-    /// In the order of the configuration.
-    certificates: Vec<Certificate>,
-    names: Names,
-}
-
-impl Keyring {
-    /// Reads all certificates that can be read; `None` if there is none.
-    fn read(tls: &ListenerTls, problems: &mut Vec<TlsProblem>) -> Option<Self> {
-        let pairs = pairs(tls, problems);
-        if pairs.is_empty() && problems.is_empty() {
-            let what = "a TLS listener has no certificate";
-            problems.push(TlsProblem::new(what, "give it a certificate and its key"));
-        }
-        let now = unix_now();
-        let mut certificates = Vec::with_capacity(pairs.len());
-        let mut nameless = 0;
-        for pair in &pairs {
-            match Certificate::read(pair) {
-                Ok(certificate) => {
-                    if tls.default.as_ref() == Some(pair) {
-                        nameless = certificates.len();
-                    }
-                    problems.extend(certificate.warning(now));
-                    certificates.push(certificate);
-                }
-                Err(more) => problems.extend(more),
-            }
-        }
-        let mut names = Names::new(nameless, tls.default.is_some());
-        for id in by_preference(&certificates, now) {
-            if let Some(certificate) = certificates.get(id) {
-                names.add(id, &certificate.info.names);
-            }
-        }
-        let is_empty = certificates.is_empty();
-        (!is_empty).then_some(Self {
-            certificates,
-            names,
-        })
-    }
-
-    /// The certificates for a server name, the most wanted first.
-    fn pick(&self, sni: Option<&str>) -> impl Iterator<Item = &Certificate> {
-        let ids = self.names.pick(sni).unwrap_or_default();
-        ids.iter().filter_map(|id| self.certificates.get(*id))
-    }
-}
-
-impl ResolvesServerCert for Keyring {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let schemes = hello.signature_schemes();
-        let fits = |c: &&Certificate| c.key.key.choose_scheme(schemes).is_some();
-        // If none fits, the handshake fails with the words for that.
-        let fitting = self.pick(hello.server_name()).find(fits);
-        let chosen = fitting.or_else(|| self.pick(hello.server_name()).next());
-        chosen.map(|certificate| Arc::clone(&certificate.key))
-    }
-}
-
-/// All pairs, in the order of the configuration, none twice.
-fn pairs(tls: &ListenerTls, problems: &mut Vec<TlsProblem>) -> Vec<CertificatePair> {
-    let mut pairs = Vec::new();
-    for source in &tls.certificates {
-        match source {
-            CertificateSource::Pair(pair) => pairs.push(pair.clone()),
-            CertificateSource::Dir(path) => match dir::pairs(path) {
-                Ok(found) => pairs.extend(found),
-                Err(more) => problems.extend(more),
-            },
-        }
-    }
-    pairs.extend(tls.default.clone());
-    let mut seen = HashSet::new();
-    pairs.retain(|pair| seen.insert((pair.cert.clone(), pair.key.clone())));
-    pairs
-}
-
-/// Certificates, those first that are wanted most for a name they share: good now, then with
-/// the cheaper key (a signature with ECDSA costs a tenth of one with RSA), then good for longest.
-fn by_preference(certificates: &[Certificate], now: u64) -> Vec<Id> {
-    let rank = |certificate: &Certificate| {
-        let info = &certificate.info;
-        let is_good = (info.not_before..=info.not_after).contains(&now);
-        let is_rsa = info.key_type == "rsa";
-        (!is_good, is_rsa, u64::MAX - info.not_after)
-    };
-    let mut ranked: Vec<_> = certificates.iter().map(rank).zip(0..).collect();
-    ranked.sort();
-    ranked.into_iter().map(|(_, id)| id).collect()
 }

@@ -30,6 +30,7 @@ impl Collector for Snapshot {
         page.process(&self.0)?;
         page.connections(&workers)?;
         page.tls(&workers)?;
+        page.certificates(&self.0.certificates.load())?;
         page.http(&workers)?;
         page.routes(&self.0.live_routes())?;
         page.tcp(&workers)?;

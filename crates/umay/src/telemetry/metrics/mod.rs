@@ -5,6 +5,7 @@
 //! `/metrics`. Labels come from the configuration and from closed sets, never from a request.
 
 mod cell;
+mod certificates;
 mod discovery;
 mod encode;
 mod encode_upstreams;
@@ -22,6 +23,7 @@ mod worker;
 pub use cell::{
     Buckets, Counter, Gauge, Held, Histogram, LATENCY, LIFETIME, Outcomes, SharedCounter,
 };
+pub use certificates::{CertificateEnd, Ends, ListenerEnds, MOST_CERTIFICATES};
 pub use discovery::{DiscoveryMetrics, Origin, Update};
 pub use endpoint::{EndpointMetrics, EndpointShard};
 pub use registry::{Format, Registry};

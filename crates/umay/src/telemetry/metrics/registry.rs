@@ -5,9 +5,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use prometheus_client::encoding::text;
 
 use super::cell::SharedCounter;
+use super::certificates::Ends;
 use super::discovery::DiscoveryMetrics;
 use super::encode::Snapshot;
 use super::route::RouteMetrics;
@@ -28,6 +30,8 @@ pub struct Registry {
     access_log_dropped: SharedCounter,
     /// Configurations that were read while the process ran.
     pub config: ConfigMetrics,
+    /// For how long certificates are good; another one takes its place with another configuration.
+    pub certificates: ArcSwap<Ends>,
     started: SystemTime,
 }
 
@@ -59,6 +63,7 @@ impl Registry {
             discoveries: Mutex::default(),
             access_log_dropped: SharedCounter::default(),
             config: ConfigMetrics::default(),
+            certificates: ArcSwap::default(),
             started: SystemTime::now(),
         })
     }

@@ -1,6 +1,7 @@
 //! The test kit: an authority, files, and handshakes in memory.
 
 mod files;
+mod rotation;
 mod server;
 mod server_clients;
 mod upstream;
@@ -168,7 +169,7 @@ fn listener(pairs: impl IntoIterator<Item = CertificatePair>) -> ListenerTls {
     }
 }
 
-fn load(tls: &ListenerTls) -> ServerTls {
+fn load(tls: &ListenerTls) -> Arc<ServerTls> {
     ServerTls::load(tls, &[], false).unwrap()
 }
 

@@ -19,7 +19,7 @@ fn endpoint(host: &str) -> Endpoint {
 }
 
 /// An endpoint that has this certificate for every name.
-fn serve(dir: &Scratch, issued: &Issued) -> ServerTls {
+fn serve(dir: &Scratch, issued: &Issued) -> Arc<ServerTls> {
     let mut tls = listener([]);
     tls.default = Some(dir.pair("endpoint", issued));
     load(&tls)
