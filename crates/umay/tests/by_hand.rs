@@ -371,7 +371,7 @@ fn the_level_of_the_event_log_is_told_and_set() {
 #[test]
 fn after_its_time_the_configured_level_is_back() {
     let scene = scene(1, "");
-    scene.says(&["log", "level", "debug", "--for", "0.05"]);
+    scene.says(&["log", "level", "debug", "--for", "50ms"]);
     scene.umay.wait_event("the configured log.level is back");
     assert_eq!(scene.says(&["log", "level"]), "info, as configured\n");
     assert!(scene.by_hand().is_empty());
@@ -455,7 +455,7 @@ fn the_screen_shows_what_is_set() {
     let scene = scene(2, "balance = \"round_robin\"");
     scene.ask_endpoint(0, "drain", "");
     let screen = Command::new(env!("CARGO_BIN_EXE_umay"))
-        .args(["status", "--interval", "50ms", "--socket"])
+        .args(["status", "--interval", "0.05", "--socket"])
         .arg(scene.socket())
         .output()
         .unwrap();
