@@ -196,6 +196,7 @@ impl Acceptor {
             site,
             door: Rc::clone(&self.door),
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+            id: self.worker.random(),
             accepted: Instant::now(),
             tls: None,
         };

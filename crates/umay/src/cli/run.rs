@@ -61,7 +61,7 @@ fn start(args: &Arguments, inherited: &mut Inherited) -> Result<(App, Vec<PathBu
         eprint(&config::render(&problems, &sources, colour()));
         Failure::Told(config::render(&problems, &sources, false))
     })?;
-    events::start(&loaded.model.log.level)?;
+    events::start(&loaded.model.log)?;
     for problem in &loaded.warnings {
         tracing::warn!("{problem}");
     }
