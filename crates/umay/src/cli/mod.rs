@@ -7,6 +7,7 @@ mod demo;
 mod endpoint;
 mod explain;
 mod explained;
+mod privacy;
 mod reach;
 mod run;
 mod socket;
@@ -52,6 +53,9 @@ enum Command {
     /// Show the effective configuration, or the schema of all there can be
     #[command(subcommand, after_help = ENVIRONMENT)]
     Config(config::Config),
+    /// What of clients is told where, how it is protected and how long it is kept
+    #[command(subcommand, after_help = ENVIRONMENT)]
+    Privacy(privacy::Privacy),
     /// Let a Umay that runs read its configuration again; the same as SIGHUP, and tells what came of it
     #[command(after_help = socket::HELP)]
     Reload(socket::Socket),
@@ -90,6 +94,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::main(args),
         Command::Explain(args) => explain::main(*args),
         Command::Config(command) => config::main(command),
+        Command::Privacy(command) => privacy::main(command),
         Command::Reload(socket) => socket::tell(&socket, "/reload"),
         Command::Upgrade(socket) => socket::tell(&socket, "/upgrade"),
         Command::Endpoint(command) => endpoint::main(&command),
