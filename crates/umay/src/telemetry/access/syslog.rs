@@ -75,22 +75,23 @@ impl Syslog {
                 let error = io::Error::new(ErrorKind::InvalidInput, "a line was too long");
                 Err((error, lost))
             }
-            (_, Err(error)) => {
+            (_, Err((error, sent))) => {
                 self.next = Some(Instant::now() + PAUSE);
-                Err((error, count))
+                Err((error, count.saturating_sub(sent)))
             }
         }
     }
 
-    /// Gives the connection back if it is still good, and tells how many lines were too long for a datagram.
+    /// Gives the connection back if it is still good, and tells how many lines were too long for a datagram. An
+    /// error says how many were sent before it.
     fn send_on<'l>(
         &mut self,
         mut link: Link,
         lines: impl Iterator<Item = &'l [u8]>,
         now: SystemTime,
-    ) -> (Option<Link>, io::Result<u64>) {
+    ) -> (Option<Link>, Result<u64, (io::Error, u64)>) {
         self.out.clear();
-        let mut lost = 0;
+        let (mut sent, mut lost) = (0, 0);
         for line in lines {
             self.message.clear();
             // Writing to a vector cannot fail.
@@ -98,7 +99,7 @@ impl Syslog {
             self.clock.write(&mut self.message, now);
             self.message.extend_from_slice(self.sender.as_bytes());
             self.message.extend_from_slice(line);
-            let sent = match &link {
+            let came = match &link {
                 Link::Unix(socket) => socket.send(&self.message),
                 Link::Udp(socket) => socket.send(&self.message),
                 Link::Tcp(_) => {
@@ -107,16 +108,16 @@ impl Syslog {
                     Ok(0)
                 }
             };
-            match sent {
-                Ok(_) => {}
+            match came {
+                Ok(_) => sent += 1,
                 Err(error) if error.raw_os_error() == Some(MESSAGE_SIZE) => lost += 1,
-                Err(error) => return (None, Err(error)),
+                Err(error) => return (None, Err((error, sent))),
             }
         }
         if let Link::Tcp(stream) = &mut link
             && let Err(error) = stream.write_all(&self.out)
         {
-            return (None, Err(error));
+            return (None, Err((error, 0)));
         }
         (Some(link), Ok(lost))
     }
