@@ -40,6 +40,7 @@ use crate::original;
 use crate::site::Site;
 use crate::telemetry::access::AccessWriter;
 use crate::telemetry::health::{Health, Stage};
+use crate::telemetry::privacy;
 use crate::transparent::Applied;
 use crate::worker::Settings;
 use crate::worker_thread::{self, Change, Setup};
@@ -101,6 +102,7 @@ impl App {
         inherited: &mut Inherited,
         apply: impl FnOnce(&[(String, SocketAddr)]) -> anyhow::Result<Option<Applied>>,
     ) -> anyhow::Result<Self> {
+        privacy::set(&model.privacy);
         let signals = listen_to_signals()?;
         let files = raise_open_files();
         let mut sockets = Vec::new();
@@ -320,7 +322,7 @@ impl App {
 
 fn open_access_log(model: &Model, plan: &Plan) -> anyhow::Result<Option<AccessWriter>> {
     let dropped = plan.registry.access_log_dropped().clone();
-    AccessWriter::start(&model.log.access, dropped)
+    AccessWriter::start(&model.log, &model.privacy, dropped)
         .with_context(|| format!("cannot open the access log {:?}", model.log.access))
 }
 

@@ -15,6 +15,7 @@ use umay_core::reason::Reason;
 
 use crate::conn::{Conn, Deadline, Io, Plain, until};
 use crate::detect::{Found, GRACE, detect};
+use crate::drain::Open;
 use crate::http::Http;
 use crate::site::Client;
 use crate::story::Story;
@@ -50,9 +51,10 @@ impl Front {
         })
     }
 
-    /// Serves a connection from its accept to its end.
-    pub async fn serve(self: Rc<Self>, stream: TcpStream, client: Client) {
-        let _open = self.worker.drain.hold();
+    /// Serves a connection from its accept to its end. It is counted as `open` from the accept on, for a worker that
+    /// has nothing open may end.
+    pub async fn serve(self: Rc<Self>, stream: TcpStream, client: Client, open: Open) {
+        let _open = open;
         let _active = self.worker.metrics.connections.active.hold();
         let arrival = Box::new(Arrival {
             client,
@@ -311,11 +313,15 @@ mod tests {
         size_of::<F>()
     }
 
+    fn size_with<A, B, C, D, F: Future>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
     /// What a connection costs for as long as it is open, besides its TLS state: each of ten
     /// thousand idle ones pays for it.
     #[test]
     fn connections_stay_small() {
-        let serve = size(Front::serve);
+        let serve = size_with(Front::serve);
         assert!(serve <= 640, "a connection's task has {serve} bytes");
         let stream = size(Front::hand_over);
         assert!(stream <= 1664, "a stream needs {stream} bytes more");

@@ -196,11 +196,12 @@ impl Acceptor {
             site,
             door: Rc::clone(&self.door),
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+            id: self.worker.random(),
             accepted: Instant::now(),
             tls: None,
         };
         let front = Rc::clone(&self.front.borrow());
-        spawn_local(front.serve(stream, client));
+        spawn_local(front.serve(stream, client, self.worker.drain.hold()));
     }
 
     /// Backs off when the process is out of something, and makes room.

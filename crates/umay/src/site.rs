@@ -16,7 +16,7 @@ use umay_core::route::{RouteIdx, Table};
 
 use crate::drain::Phase;
 use crate::original;
-use crate::telemetry::access::Downstream;
+use crate::telemetry::access::{Downstream, Secured};
 use crate::telemetry::metrics::{Registry, RouteMetrics};
 use crate::tls::{PeerFacts, ServerTls, TlsProblem};
 
@@ -122,6 +122,8 @@ pub struct Client {
     pub peer: SocketAddr,
     /// Where it was headed before it was redirected or caught; asked for only if a route wants it.
     pub original: Option<SocketAddr>,
+    /// Tells it from all others, in logs.
+    pub id: u64,
     /// When it was accepted.
     pub accepted: Instant,
     /// What TLS has shown of it.
@@ -311,7 +313,11 @@ impl Client {
             peer: self.peer,
             listener: &self.site.listener.name,
             sni: self.sni(),
-            tls: self.tls.as_ref().map(|tls| tls.version.as_str()),
+            tls: self.tls.as_ref().map(|tls| Secured {
+                version: tls.version.as_str(),
+                group: tls.group,
+                resumed: tls.resumed,
+            }),
         }
     }
 }

@@ -13,19 +13,27 @@ use crate::worker::Worker;
 pub struct Story<'a> {
     proto: &'static str,
     /// Its route, if it has found one.
-    pub route: Option<&'a Route>,
+    route: Option<&'a Route>,
     /// How it went.
     pub ended: Ended,
     /// What was tried to reach an endpoint.
     pub attempts: access::Attempts<'a>,
 }
 
-impl Story<'_> {
+impl<'a> Story<'a> {
     /// The story of a stream that speaks this, as far as is known.
     pub fn of(proto: &'static str) -> Self {
         Self {
             proto,
             ..Self::default()
+        }
+    }
+
+    /// The same, on a route.
+    pub fn on(self, route: &'a Route) -> Self {
+        Self {
+            route: Some(route),
+            ..self
         }
     }
 
@@ -48,6 +56,8 @@ impl Story<'_> {
             return;
         }
         worker.access.tcp(&access::TcpEntry {
+            conn_id: client.id,
+            wanted: self.route.is_none_or(|route| route.model.log),
             downstream: client.downstream(client.peer.ip().to_canonical()),
             proto: self.proto,
             alpn: client.tls.as_ref().and_then(|tls| tls.alpn.as_deref()),

@@ -9,7 +9,7 @@ use crate::site::{Client, Route};
 use crate::story::Story;
 use crate::telemetry::access;
 use crate::tunnel;
-use crate::upstream::{Attempts, Cargo, Opened, Upstreams};
+use crate::upstream::{Attempts, Cargo, Opened, Share, Took, Upstreams};
 use crate::worker::Worker;
 
 /// What one worker needs to serve raw streams.
@@ -50,51 +50,61 @@ impl Tcp {
             route,
         } = stream;
         let share = route.upstream.and_then(|place| self.upstreams.get(place));
-        let mut story = Story::of(proto);
-        story.route = Some(route);
+        let story = || Story::of(proto).on(route);
         let Some(share) = share else {
-            return story.tell(&self.worker, client, Reason::Internal, "");
+            return story().tell(&self.worker, client, Reason::Internal, "");
         };
         // Connections of streams are not pooled.
         let mut attempts = Attempts::new(true);
         attempts.original = match client.headed(route) {
             Ok(headed) => headed,
             Err((reason, detail)) => {
-                story.tell(&self.worker, client, reason, detail);
+                story().tell(&self.worker, client, reason, detail);
                 return conn.close(deadline).await;
             }
         };
         let opened = share.open(Cargo::Bytes, &mut attempts, deadline).await;
-        let upstream = share.upstream();
-        let endpoint = attempts.last.as_ref().map(|local| &local.endpoint);
-        story.attempts = access::Attempts {
-            count: attempts.count,
-            upstream: Some(&upstream.name),
-            endpoint: endpoint.map(|endpoint| &*endpoint.label),
-            ..access::Attempts::default()
-        };
         let (mut link, lease) = match opened {
             Ok((Opened::Link(link), lease)) => (link, lease),
             Ok((Opened::Ticket(_), _)) => {
-                return story.tell(&self.worker, client, Reason::Internal, "");
+                return story().tell(&self.worker, client, Reason::Internal, "");
             }
             Err(failure) => {
+                let mut story = story();
+                story.attempts = told(share, &attempts, None);
                 story.tell(&self.worker, client, failure.reason, &failure.detail);
                 return conn.close(deadline).await;
             }
         };
-        story.attempts.connect = link.connect;
-        story.ended = tunnel::run(&self.worker, &mut conn, &mut link.conn, deadline).await;
-        if let Some(server_first) = story.ended.server_first {
+        let ended = tunnel::run(&self.worker, &mut conn, &mut link.conn, deadline).await;
+        if let Some(server_first) = ended.server_first {
             route.learn_server_first(client, server_first);
         }
-        if let Some(reason) = story.ended.reason {
+        let took = link.connect;
+        if let Some(reason) = ended.reason {
             lease.fail(reason);
             conn.reset();
             link.conn.reset();
         } else {
             drop(lease);
         }
+        let mut story = story();
+        story.ended = ended;
+        story.attempts = told(share, &attempts, took);
         story.log(&self.worker, client);
+    }
+}
+
+/// What the log is told of the way to the endpoint.
+fn told<'a>(share: &'a Share, attempts: &'a Attempts, took: Option<Took>) -> access::Attempts<'a> {
+    let endpoint = attempts.last.as_ref().map(|local| &local.endpoint);
+    access::Attempts {
+        count: attempts.count,
+        upstream: Some(&share.upstream().name),
+        endpoint: endpoint.map(|endpoint| &*endpoint.label),
+        reused: false,
+        queue: attempts.queued,
+        connect: took.map(|took| took.whole),
+        tls: took.and_then(|took| took.tls),
     }
 }

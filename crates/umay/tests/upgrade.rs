@@ -432,9 +432,9 @@ os.execv(sys.argv[2], sys.argv[2:])
         .under(["python3", "-c", BECOME, &binds.join(",")])
 }
 
-/// A port that nobody has, for now.
+/// A port that nobody has, of whatever address, for now.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
+    TcpListener::bind("[::]:0")
         .unwrap()
         .local_addr()
         .unwrap()

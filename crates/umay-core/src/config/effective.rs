@@ -9,7 +9,7 @@ use super::keys::{KEYS, Key};
 use super::problem::Place;
 use super::secret;
 use super::tree::{self, Node, Table, Value};
-use crate::model::{AccessLog, Model};
+use crate::model::Model;
 
 /// In place of a secret.
 const REDACTED: &str = "[redacted]";
@@ -128,6 +128,7 @@ fn one(around: &Around, node: &Node, key: &Key) -> Node {
         Value::Text(text) | Value::Untyped(text) => {
             let constant = takes(key, &format!("\"{text}\""));
             let is_path = takes(key, "file") || takes(key, "directory");
+            let constant = constant || (takes(key, "syslog") && text.starts_with("syslog"));
             let untyped = matches!(node.value, Value::Untyped(_));
             match is_path && !constant {
                 true => file(around, node),
@@ -212,11 +213,6 @@ fn settings(model: &Model) -> Vec<(&'static str, Value)> {
     };
     let text = |text: String| Some(Value::Text(text));
     let off = |set: Option<String>| Some(Value::Text(set.unwrap_or_else(|| "off".to_owned())));
-    let access = match &model.log.access {
-        AccessLog::Off => "off".to_owned(),
-        AccessLog::Stdout => "stdout".to_owned(),
-        AccessLog::File(path) => path.display().to_string(),
-    };
     let socket = model
         .admin_socket
         .as_ref()
@@ -233,8 +229,29 @@ fn settings(model: &Model) -> Vec<(&'static str, Value)> {
             off(model.admin.map(|address| address.to_string())),
         ),
         ("admin.socket", off(socket)),
-        ("log.access", text(access)),
+        (
+            "log.access",
+            text(super::log::written_target(&model.log.access)),
+        ),
+        (
+            "log.format",
+            text(super::log::written_format(&model.log.format)),
+        ),
+        ("log.sample", super::log::written_sample(model.log.sample)),
+        ("log.skip", Some(Value::List(Vec::new()))),
+        (
+            "log.rotate",
+            text(super::log::written_rotate(model.log.rotate)),
+        ),
+        (
+            "log.events",
+            text(super::log::written_events(model.log.events).to_owned()),
+        ),
         ("log.level", text(model.log.level.clone())),
+        (
+            "privacy",
+            text(super::log::written_mode(&model.privacy).to_owned()),
+        ),
         ("limits.head", size(count(limits.head))),
         ("limits.fields", number(count(limits.fields))),
         ("limits.target", size(count(limits.target))),
@@ -270,7 +287,7 @@ fn settings(model: &Model) -> Vec<(&'static str, Value)> {
     all
 }
 
-fn durations(model: &Model) -> [(&'static str, Option<Duration>); 21] {
+fn durations(model: &Model) -> [(&'static str, Option<Duration>); 22] {
     let (timeouts, http2, dns) = (&model.timeouts, &model.http2, &model.dns);
     [
         ("timeouts.handshake", Some(timeouts.handshake)),
@@ -290,6 +307,7 @@ fn durations(model: &Model) -> [(&'static str, Option<Duration>); 21] {
         ("http2.idle", Some(http2.idle)),
         ("http2.ping_interval", Some(http2.ping_interval)),
         ("http2.ping_timeout", Some(http2.ping_timeout)),
+        ("log.slow", Some(model.log.slow)),
         ("dns.min_ttl", Some(dns.min_ttl)),
         ("dns.max_ttl", Some(dns.max_ttl)),
         ("dns.timeout", Some(dns.timeout)),

@@ -71,8 +71,19 @@ keys! {
     "to.zone": "text", "none", "\"eu-1a\"", "Where it stands; see `zone` at the top.";
     "admin.bind": "address or \"off\"", "\"127.0.0.1:9901\"", "\"off\"", "Where `/metrics`, `/livez`, `/readyz`, `/status` and a page for people are served.";
     "admin.socket": "file or \"off\"", "\"off\"", "\"/run/umay/admin.sock\"", "Unix socket for what changes state (docs/admin.md); at most 107 bytes long. Only its owner may open it.";
-    "log.access": "\"stdout\", \"off\" or file", "\"stdout\"", "\"/var/log/umay/access.log\"", "Where the access log goes: one JSON object per line. SIGUSR1 opens the file anew.";
+    "log.access": "\"stdout\", \"off\", syslog or file", "\"stdout\"", "\"/var/log/umay/access.log\"", "Where the access log goes. SIGUSR1 opens the file anew. A syslog is `syslog` (`/dev/log`), `syslog:PATH`, `syslog:udp://HOST:PORT` or `syslog:tcp://HOST:PORT`; see [logs](logs.md).";
+    "log.format": "\"auto\", \"json\", \"text\" or text", "\"auto\"", "\"{client_ip} {method} {path} {status} {dur_ms}\"", "How its lines are written: `json`, `text` (for people), or a line of one's own with [fields](logs.md) in braces. `auto` is text on a terminal, else JSON.";
+    "log.sample": "number with a fraction", "1", "0.01", "The share of entries that is kept, from 0 to 1. What has a reason or a status of 500 and more, and requests that took longer than `log.slow`, are always kept.";
+    "log.slow": "duration", "\"1s\"", "\"250ms\"", "Requests that took longer are kept, whatever `log.sample`, `log.skip` and `log` of their route say.";
+    "log.skip": "status or list", "[]", "[304, \"200-299\"]", "Statuses up to 499 that are left out, unless there is a reason.";
+    "log.rotate": "\"off\", \"daily\" or size", "\"off\", or \"daily\" with `privacy.retention`", "\"daily\"", "Puts the access log's file aside at midnight (UTC), as `FILE.2026-11-23`; with a size, also when it has so many bytes.";
+    "log.events": "\"text\" or \"json\"", "\"text\"", "\"json\"", "How events are written: for people, or one JSON object per line. Takes effect with the next start.";
     "log.level": "filter", "\"info\"", "\"info,umay=debug\"", "What of the event log goes to standard error.";
+    "privacy": "\"off\", \"gdpr\" or table", "\"off\"", "\"gdpr\"", "What logs may tell of people. With `gdpr`, addresses are shortened, and values of queries and some headers left out; see [privacy](privacy.md). Credentials are always left out.";
+    "privacy.mode": "\"off\" or \"gdpr\"", "\"gdpr\"", "\"off\"", "The same, where there are other keys beside it.";
+    "privacy.addresses": "\"truncate\" or \"hash\"", "\"truncate\"", "\"hash\"", "How addresses of clients are shown with `gdpr`: their network (/24, and /48 for IPv6), or a hash whose key is in memory only and another one each day.";
+    "privacy.headers": "text or list", "[\"user-agent\", \"referer\"]", "[\"referer\"]", "Headers whose values are left out with `gdpr`.";
+    "privacy.retention": "duration", "none", "\"30d\"", "How long lines are kept in the access log's file, at most; a day or more. Files that Umay has put aside are deleted before they have older ones.";
     "timeouts.handshake": "duration", "\"10s\"", "\"5s\"", "A TLS handshake with a client, whole.";
     "timeouts.header": "duration", "\"15s\"", "\"5s\"", "A request's head, from its first byte to its last.";
     "timeouts.body": "duration", "\"60s\"", "\"30s\"", "A body, between two reads: a slow sender lives as long as it moves.";
@@ -161,6 +172,7 @@ keys! {
     "route.hsts": "true or text", "false", "\"max-age=31536000; includeSubDomains\"", "Adds `Strict-Transport-Security` to answers over TLS; `true` means a year.";
     "route.allow_connect": "true or false", "false", "true", "Lets CONNECT through to the endpoint.";
     "route.max_body": "size", "`limits.body`", "\"1GiB\"", "Bytes of a request's body on this route.";
+    "route.log": "true or false", "true", "false", "False keeps what went well out of the access log.";
     "upstream.NAME.to": "endpoints", "required without `discover`", "[\"https://10.0.0.1\", \"https://10.0.0.2:8443\"]", "Its endpoints, or `\"original-destination\"`; as `to` above.";
     "upstream.NAME.balance": "balance", "\"{balance}\"", "\"round_robin\"", "As `balance` above.";
     "upstream.NAME.hash_by": "text", "\"client_ip\"", "\"header:x-tenant\"", "What `consistent_hash` makes its key of: `client_ip`, `path` (without the query), `sni`, `header:NAME` or `cookie:NAME`. Requests that do not have it are spread by chance.";

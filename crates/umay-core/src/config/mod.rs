@@ -14,6 +14,7 @@ mod hints;
 mod include;
 mod keys;
 mod listeners;
+mod log;
 mod named;
 mod picking;
 mod probe;
@@ -39,12 +40,13 @@ pub use effective::written_duration;
 pub use endpoints::{MOST_WEIGHT, endpoint, endpoint_with, written};
 pub use include::{Included, LARGEST_DOCUMENT, LARGEST_VALUE, MOST_DOCUMENTS, Reference, Values};
 pub use keys::{KEYS, Key, reference_markdown};
+pub use log::written_syslog;
 pub use named::{Purpose, files};
 pub use problem::{Place, Problem, Severity, render, to_json};
 pub use schema::schema;
 pub use show::Shown;
 
-use crate::model::{AccessLog, Log, Model, Name};
+use crate::model::{Model, Name};
 use section::{Reader, Section};
 
 /// Whether text is a filter of the event log, as `log.level` takes it: a level, or such as `info,umay=debug`. The error is a
@@ -123,7 +125,9 @@ fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
     });
     let watch = top.take("watch").and_then(|node| reader.bool(node));
     let (admin, admin_socket) = admin(reader, &mut top);
-    let log = log(reader, &mut top);
+    let mut log = log::log(reader, &mut top);
+    let privacy = log::privacy(reader, &mut top);
+    log::together(reader, &top, &mut log, &privacy);
     let timeouts = settings::timeouts(reader, &mut top);
     let limits = settings::limits(reader, &mut top);
     let http2 = settings::http2(reader, &mut top);
@@ -141,6 +145,7 @@ fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
         admin,
         admin_socket,
         log,
+        privacy,
         timeouts,
         limits,
         http2,
@@ -195,35 +200,4 @@ fn socket(reader: &mut Reader, node: &tree::Node) -> Option<PathBuf> {
         );
     }
     Some(path)
-}
-
-fn log(reader: &mut Reader, top: &mut Section<'_>) -> Log {
-    let mut log = Log {
-        access: AccessLog::Stdout,
-        level: "info".to_owned(),
-    };
-    let Some(mut section) = top.section(reader, "log") else {
-        return log;
-    };
-    if let Some(node) = section.take("access") {
-        log.access = match reader.text(node) {
-            Some("off") => AccessLog::Off,
-            Some("stdout") | None => AccessLog::Stdout,
-            // `stderr`, `none` or `Off` would become files.
-            Some(word) if !word.is_empty() && !word.contains(['.', '/']) => {
-                let message = format!("`{word}` is neither `stdout` nor `off`");
-                reader.error(node, message, format!("a file is written as \"./{word}\""));
-                AccessLog::Off
-            }
-            Some(_) => AccessLog::File(reader.path(node).unwrap_or_default()),
-        };
-    }
-    if let Some(node) = section.take("level")
-        && let Some(level) = reader.text(node)
-    {
-        reader.ok(node, scalar::filter(level));
-        level.clone_into(&mut log.level);
-    }
-    section.finish(reader);
-    log
 }

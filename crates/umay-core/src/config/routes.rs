@@ -56,6 +56,7 @@ pub(super) fn read(
                 allow_connect: false,
                 passthrough: false,
                 max_body: None,
+                log: true,
             });
         }
     } else if let Some(place) = alone {
@@ -93,6 +94,8 @@ fn route(
     let max_body = section
         .take("max_body")
         .and_then(|node| reader.size(node, 0, u64::MAX));
+    let log = section.take("log").and_then(|node| reader.bool(node));
+    let log = log.unwrap_or(true);
     let action = action(reader, section, &name, upstreams);
     Some(Route {
         name,
@@ -102,6 +105,7 @@ fn route(
         allow_connect,
         passthrough,
         max_body,
+        log,
     })
 }
 

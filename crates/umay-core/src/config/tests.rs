@@ -14,6 +14,7 @@ mod healing;
 mod include;
 mod keys;
 mod listeners;
+mod log;
 mod picking;
 mod random;
 mod routes;
@@ -27,7 +28,7 @@ mod whole;
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Action, CertificateSource, Endpoint, Scheme, Upstream};
+use crate::model::{AccessLog, Action, CertificateSource, Endpoint, Scheme, Upstream};
 
 /// A listener and an endpoint: what most documents here begin with.
 const LISTEN: &str = "listen = \"127.0.0.1:8080\"\n";

@@ -120,6 +120,18 @@ impl IpText {
         text
     }
 
+    /// A word in place of an address; what is longer than an address can be is cut.
+    pub fn word(word: &[u8]) -> Self {
+        let mut text = Self {
+            bytes: [0; 46],
+            len: 0,
+        };
+        for byte in word {
+            text.push(*byte);
+        }
+        text
+    }
+
     fn dotted(&mut self, octets: [u8; 4]) {
         for (at, octet) in octets.into_iter().enumerate() {
             if at > 0 {

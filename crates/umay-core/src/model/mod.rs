@@ -10,10 +10,15 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+mod log;
 mod settings;
 mod upstream;
 mod words;
 
+pub use log::{
+    AccessLog, Addresses, EVERY, EventFormat, Log, LogField, LogFormat, LogPart, LogTemplate,
+    Privacy, Rotate, Syslog,
+};
 pub use settings::{Http2, Limits, Timeouts};
 pub use upstream::{
     Consul, Discovery, Dns, Endpoint, Etcd, HashBy, Hedge, Outlier, Probe, ProbeKind, Retry,
@@ -38,6 +43,8 @@ pub struct Model {
     pub admin_socket: Option<PathBuf>,
     /// The access log and the event log.
     pub log: Log,
+    /// What logs may tell of people.
+    pub privacy: Privacy,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// Caps.
@@ -54,26 +61,6 @@ pub struct Model {
     pub routes: Vec<Route>,
     /// Upstreams by name; inline ones are named after their route.
     pub upstreams: BTreeMap<Name, Upstream>,
-}
-
-/// Where logs go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// The access log.
-    pub access: AccessLog,
-    /// Filter of the event log in `tracing`'s syntax; default `info`.
-    pub level: String,
-}
-
-/// Where the access log goes. Default: standard output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    /// `off`.
-    Off,
-    /// `stdout`.
-    Stdout,
-    /// A file, appended to.
-    File(PathBuf),
 }
 
 /// An address to accept connections on.
@@ -163,6 +150,8 @@ pub struct Route {
     pub passthrough: bool,
     /// Overrides [`Limits::body`].
     pub max_body: Option<u64>,
+    /// False keeps what went well out of the access log. Default: true.
+    pub log: bool,
 }
 
 /// What must hold for a route to be taken; an empty list or `None` always holds.

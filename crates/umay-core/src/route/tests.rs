@@ -27,8 +27,9 @@ pub(super) fn model(routes: Vec<Route>) -> Model {
         admin_socket: None,
         log: Log {
             access: AccessLog::Off,
-            level: String::new(),
+            ..Log::default()
         },
+        privacy: crate::model::Privacy::default(),
         timeouts: Timeouts::default(),
         limits: Limits::default(),
         http2: crate::model::Http2::default(),
@@ -49,6 +50,7 @@ pub(super) fn route(to: &str, matches: Match) -> Route {
         allow_connect: false,
         passthrough: false,
         max_body: None,
+        log: true,
     }
 }
 

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use umay_core::config::Purpose;
-use umay_core::model::Model;
+use umay_core::model::{EventFormat, Log, Model};
 
 use super::status::Shown;
 use super::{App, Plan, bind, most_connections, open_access_log, share, supervisor};
 use crate::original;
 use crate::site::Site;
 use crate::telemetry::access::{AccessLog, AccessWriter};
-use crate::telemetry::events;
+use crate::telemetry::{events, privacy};
 use crate::worker::Settings;
 use crate::worker_thread::Change;
 
@@ -171,6 +171,7 @@ impl App {
             tracing::error!(%error, "the admin listener could not be started");
         }
         self.say_what_stays(&model);
+        privacy::set(&model.privacy);
         if let Err(error) = events::set_level(&model.log.level) {
             tracing::error!(%error, "log.level");
         }
@@ -231,7 +232,14 @@ impl App {
 
     /// The access log of a model, if it is another than that of now.
     fn other_access_log(&self, model: &Model) -> Result<Option<Option<AccessWriter>>, String> {
-        if model.log.access == self.model.log.access {
+        // What is of the event log only.
+        let events = |log: &Log| Log {
+            level: String::new(),
+            events: EventFormat::Text,
+            ..log.clone()
+        };
+        let same = events(&model.log) == events(&self.model.log);
+        if same && model.privacy == self.model.privacy {
             return Ok(None);
         }
         let opened = open_access_log(model, &self.plan);
@@ -242,6 +250,9 @@ impl App {
     fn say_what_stays(&self, model: &Model) {
         if self.model.workers != model.workers {
             tracing::warn!("`workers` takes effect with the next start, or with `umay upgrade`");
+        }
+        if self.model.log.events != model.log.events {
+            tracing::warn!("`log.events` takes effect with the next start, or with `umay upgrade`");
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn main(args: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     };
     drop(files);
-    events::start(&loaded.model.log.level)?;
+    events::start(&loaded.model.log)?;
     let app = App::start(&loaded.model, plan)?;
     let proxy = app.listening.first().map(|(_, address)| *address);
     let proxy = proxy.context("the demo does not listen anywhere")?;

@@ -9,6 +9,7 @@ mod drain;
 mod endpoint;
 mod explain;
 mod log;
+mod privacy;
 mod reach;
 mod run;
 mod socket;
@@ -63,6 +64,9 @@ enum Command {
     #[cfg(feature = "top")]
     #[command(after_help = asking::HELP)]
     Top(top::Arguments),
+    /// What of clients is told where, how it is protected and how long it is kept
+    #[command(subcommand, after_help = ENVIRONMENT)]
+    Privacy(privacy::Privacy),
     /// Let a Umay that runs read its configuration again; the same as SIGHUP, and tells what came of it
     #[command(after_help = socket::HELP)]
     Reload(socket::Socket),
@@ -111,6 +115,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::main(&args),
         #[cfg(feature = "top")]
         Command::Top(args) => top::main(&args),
+        Command::Privacy(command) => privacy::main(command),
         Command::Reload(socket) => socket::tell(&socket, "/reload"),
         Command::Upgrade(socket) => socket::tell(&socket, "/upgrade"),
         Command::Endpoint(command) => endpoint::main(&command),

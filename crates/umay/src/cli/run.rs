@@ -64,7 +64,7 @@ fn start(
         eprint(&config::render(&problems, &sources, colour()));
         Failure::Told(config::render(&problems, &sources, false))
     })?;
-    events::start(&loaded.model.log.level)?;
+    events::start(&loaded.model.log)?;
     for problem in &loaded.warnings {
         tracing::warn!("{problem}");
     }

@@ -56,7 +56,7 @@ pub(super) fn main(args: &Arguments) -> anyhow::Result<ExitCode> {
             anyhow::bail!("{problem}");
         }
     }
-    events::start(&loaded.model.log.level)?;
+    events::start(&loaded.model.log)?;
     let apply = |listening: &[(String, SocketAddr)]| {
         let rules = Rules {
             listening: listening.iter().map(|(_, address)| *address).collect(),

@@ -123,6 +123,7 @@ impl Exchange {
         .await;
         record.bytes_in = up.bytes;
         record.first_byte = tried.state.first_byte;
+        record.answered = tried.state.answered_at();
         if tried.state.down.is_some() {
             route.learn_http();
         }

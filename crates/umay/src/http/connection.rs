@@ -82,7 +82,7 @@ impl Connection {
     async fn exchange(&mut self, scratch: &mut Scratch) -> Next {
         let mut record = Record::new();
         self.0.renew();
-        let Some(head) = self.read_head(scratch).await else {
+        let Some(head) = self.read_head(scratch, &mut record).await else {
             return Next::Close;
         };
         if !matches!(head, Head::Whole) {
@@ -93,7 +93,7 @@ impl Connection {
 
     /// Reads a head; `None` if the client left, or was asked to leave, without having asked for
     /// anything.
-    async fn read_head(&mut self, scratch: &mut Scratch) -> Option<Head> {
+    async fn read_head(&mut self, scratch: &mut Scratch, record: &mut Record) -> Option<Head> {
         let Exchange {
             http,
             conn,
@@ -104,6 +104,7 @@ impl Connection {
         let limits = head_limits(&worker.limits);
         let mut scan = Scan::default();
         deadline.set(worker.timeouts.header);
+        let mut waited = false;
         let head = poll_fn(|cx| {
             loop {
                 match h1::parse_request(conn.unread(), &mut scan, &limits, &mut scratch.request) {
@@ -133,10 +134,13 @@ impl Connection {
             if worker.drain.phase() == Phase::Cutting {
                 return Poll::Ready(Some(Head::Refused(Reason::Draining, "")));
             }
+            waited = true;
             let late = || Head::Refused(Reason::RequestTimeout, "the head took too long");
             deadline.poll(cx).map(|()| Some(late()))
         })
         .await;
+        // Most heads come at once, and need no look at the clock.
+        record.header = waited.then(|| record.started.elapsed());
         deadline.set_busy();
         head
     }

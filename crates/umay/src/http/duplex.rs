@@ -119,6 +119,11 @@ impl State {
         self.headed || self.down.as_ref().is_some_and(|(down, _)| down.started)
     }
 
+    /// When the first byte of the answer came.
+    pub(super) fn answered_at(&self) -> Option<Instant> {
+        Some(self.sent? + self.first_byte?)
+    }
+
     /// How long the endpoint has had the whole request.
     pub(super) fn waited(&self) -> Option<Duration> {
         self.sent.map(|sent| sent.elapsed())

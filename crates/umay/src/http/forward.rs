@@ -41,7 +41,7 @@ impl Exchange {
         loop {
             let opened = self.open(&way, &mut attempts, rival.as_deref_mut());
             let opened = opened.await;
-            record.attempts = attempts.count;
+            (record.attempts, record.queued) = (attempts.count, attempts.queued);
             let last = attempts.last.clone();
             record.endpoint = last.map(|local| (Rc::clone(share), local));
             let mut attempt = match opened {

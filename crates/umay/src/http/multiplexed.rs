@@ -38,6 +38,8 @@ struct Multiplexed {
     idle_since: Option<Millis>,
     /// The connection's window, for all streams.
     window: u32,
+    /// There has been a stream.
+    used: bool,
     leaving: bool,
     /// Cut off, or about to be.
     over: Option<(reason::Reason, String)>,
@@ -77,6 +79,7 @@ impl Http {
             deadline,
             idle_since: None,
             window: worker.http2.connection_window,
+            used: false,
             leaving: false,
             over: None,
         };
@@ -200,7 +203,9 @@ impl Multiplexed {
     fn leave(&mut self) -> bool {
         let phase = self.client.phase(self.http.worker.drain.phase());
         let shed = self.deadline.is_shed();
-        if self.leaving || !(phase >= Phase::Succeeded || shed) {
+        // Whoever has just come, when another process began to accept, would have come for nothing.
+        let over = phase >= Phase::Draining || (phase == Phase::Succeeded && self.used);
+        if self.leaving || !(over || shed) {
             return false;
         }
         self.leaving = true;
@@ -210,6 +215,7 @@ impl Multiplexed {
 
     /// Takes a stream.
     fn accept(&mut self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+        self.used = true;
         let (head, recv) = request.into_parts();
         let ended = recv.is_end_stream();
         let stream = Stream::serving(recv, respond, Rc::clone(&self.watch));

@@ -12,7 +12,7 @@ use super::head::scheme;
 use crate::site::{Client, Route};
 use crate::telemetry::access::{Attempts, HttpEntry};
 use crate::telemetry::metrics::Exchange;
-use crate::upstream::{Local, Share};
+use crate::upstream::{Local, Share, Took};
 use crate::worker::Worker;
 
 /// One request's story.
@@ -25,8 +25,14 @@ pub(super) struct Record {
     pub(super) detail: Cow<'static, str>,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
+    /// How long the head took to come, if it did not come at once.
+    pub(super) header: Option<Duration>,
     pub(super) first_byte: Option<Duration>,
-    pub(super) connect: Option<Duration>,
+    /// When the first byte of the answer came.
+    pub(super) answered: Option<Instant>,
+    /// How long the wait for room was, if there was one.
+    pub(super) queued: Option<Duration>,
+    pub(super) connect: Option<Took>,
     pub(super) attempts: u32,
     pub(super) reused: bool,
     /// The upstream and the last endpoint.
@@ -43,7 +49,10 @@ impl Record {
             detail: Cow::Borrowed(""),
             bytes_in: 0,
             bytes_out: 0,
+            header: None,
             first_byte: None,
+            answered: None,
+            queued: None,
             connect: None,
             attempts: 0,
             reused: false,
@@ -70,7 +79,8 @@ impl Record {
     ) {
         // A client that left before it was answered is logged as nginx does.
         let status = if self.status == 0 { 499 } else { self.status };
-        let duration = self.started.elapsed();
+        let now = Instant::now();
+        let duration = now.saturating_duration_since(self.started);
         worker.metrics.http.responses.count(status);
         if let Some(reason) = self.reason {
             worker.metrics.refusals.count(Some(reason));
@@ -86,9 +96,8 @@ impl Record {
             route.metrics.count(worker.index, &exchange);
         }
         if worker.access.is_on() {
-            worker
-                .access
-                .http(&self.entry(client, route, request, status, duration));
+            let entry = self.entry(client, route, request, status, now);
+            worker.access.http(&entry);
         }
     }
 
@@ -98,7 +107,7 @@ impl Record {
         route: Option<&'a Route>,
         request: &'a Request,
         status: u16,
-        duration: Duration,
+        now: Instant,
     ) -> HttpEntry<'a> {
         let forwarded = self.forwarded.as_ref();
         let ip = forwarded.map_or_else(
@@ -108,6 +117,9 @@ impl Record {
         let upstream = self.endpoint.as_ref().map(|(share, _)| share.upstream());
         let endpoint = self.endpoint.as_ref().map(|(_, local)| &local.endpoint);
         HttpEntry {
+            // Tracing is to tell where the request is in it.
+            trace: None,
+            wanted: route.is_none_or(|route| route.model.log),
             request_id: forwarded.map_or(b"", |f| f.request_id.as_bytes()),
             downstream: client.downstream(ip),
             proto: request.version.as_str(),
@@ -126,14 +138,20 @@ impl Record {
             detail: &self.detail,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
-            duration,
+            duration: now.saturating_duration_since(self.started),
+            header: self.header,
             first_byte: self.first_byte,
+            body: self
+                .answered
+                .map(|answered| now.saturating_duration_since(answered)),
             attempts: Attempts {
                 count: self.attempts,
                 upstream: upstream.map(|upstream| &*upstream.name),
                 endpoint: endpoint.map(|endpoint| &*endpoint.label),
                 reused: self.reused,
-                connect: self.connect,
+                queue: self.queued,
+                connect: self.connect.map(|took| took.whole),
+                tls: self.connect.and_then(|took| took.tls),
             },
             user_agent: request.fields.first(FieldId::UserAgent),
             referer: request.fields.first(FieldId::Referer),

@@ -8,3 +8,4 @@ pub mod access;
 pub mod events;
 pub mod health;
 pub mod metrics;
+pub mod privacy;

@@ -38,11 +38,19 @@ impl Failure {
     }
 }
 
+/// How long a connection took to open.
+#[derive(Clone, Copy, Debug)]
+pub struct Took {
+    /// All of it.
+    pub whole: Duration,
+    /// TLS, if there is TLS.
+    pub tls: Option<Duration>,
+}
+
 /// A new connection.
 pub(super) struct Connected {
     pub(super) conn: Conn,
-    /// How long it took to open.
-    pub(super) took: Duration,
+    pub(super) took: Took,
     pub(super) berth: Option<Berth>,
 }
 
@@ -69,7 +77,9 @@ impl Share {
         })?;
         prepare(&stream);
         let plain = Plain::keeping(stream, outgoing);
+        let mut connected = None;
         let io = if endpoint.address.scheme.is_tls() {
+            connected = Some(Instant::now());
             deadline.set(wait);
             let secured = until(deadline, self.secure(plain, &endpoint.address, offer)).await;
             secured.unwrap_or_else(|| {
@@ -80,8 +90,12 @@ impl Share {
             Io::Plain(plain)
         };
         self.worker.metrics.pool.opened.inc();
-        let took = started.elapsed();
-        self.upstream.metrics.connected(self.worker.index, took);
+        let took = Took {
+            whole: started.elapsed(),
+            tls: connected.map(|connected| connected.elapsed()),
+        };
+        let metrics = &self.upstream.metrics;
+        metrics.connected(self.worker.index, took.whole);
         Ok(Connected {
             conn: Conn::new(io, &self.worker.buffers),
             took,

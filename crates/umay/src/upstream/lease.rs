@@ -192,6 +192,8 @@ pub struct Attempts {
     pub stuck: Option<u64>,
     /// Where the client was headed, for upstreams that go there.
     pub original: Option<std::net::SocketAddr>,
+    /// How long the last wait for room was, if there was one.
+    pub queued: Option<std::time::Duration>,
     /// The next attempt is within the budget already, or needs none.
     pub allowed: bool,
     /// Endpoints that could not be reached.

@@ -18,7 +18,7 @@ mod shared;
 mod told;
 mod view;
 
-pub use connect::Failure;
+pub use connect::{Failure, Took};
 pub use endpoint::Endpoint;
 pub use lease::{Attempts, Lease};
 pub use local::Local;
@@ -112,6 +112,8 @@ struct Wait {
     until: Option<Instant>,
     /// There seemed to be room, and somebody else took it.
     beaten: bool,
+    /// How long it was.
+    took: Option<std::time::Duration>,
 }
 
 /// What came of a pick.
@@ -275,7 +277,9 @@ impl Share {
                 }
                 self.back_off(attempts).await;
             }
-            let lease = match self.pick_in_turn(cargo, attempts, &mut wait).await? {
+            let picked = self.pick_in_turn(cargo, attempts, &mut wait).await;
+            attempts.queued = wait.took.or(attempts.queued);
+            let lease = match picked? {
                 Picked::Lease(lease) => lease,
                 Picked::Full => return Err(attempts.verdict()),
                 Picked::None if self.await_endpoints(attempts, deadline).await => continue,
@@ -464,7 +468,10 @@ impl Share {
             picked => Some(picked),
         };
         // Boxed: rare beside what the task must remember otherwise.
-        Box::pin(self.queue(&mut wait.until, beaten, pick)).await
+        let began = Instant::now();
+        let picked = Box::pin(self.queue(&mut wait.until, beaten, pick)).await;
+        wait.took = Some(wait.took.unwrap_or_default() + began.elapsed());
+        picked
     }
 
     fn pick(self: &Rc<Self>, cargo: Cargo, attempts: &Attempts) -> Picked {

@@ -6,7 +6,6 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
@@ -14,7 +13,7 @@ use tokio::sync::Notify;
 use umay_core::model::{Http2, Limits};
 use umay_core::reason::Reason;
 
-use super::connect::Connected;
+use super::connect::{Connected, Took};
 use super::room::Berth;
 use super::{Failure, Link, Local, Share};
 use crate::conn::{
@@ -61,7 +60,7 @@ pub struct Ticket {
     /// The connection was there already.
     pub reused: bool,
     /// How long it took to open; `None` if it was open.
-    pub connect: Option<Duration>,
+    pub connect: Option<Took>,
     share: Rc<Share>,
     /// The connection is over TLS.
     pub secure: bool,
@@ -276,7 +275,7 @@ impl Share {
         multiplex: &Multiplex,
         local: &Local,
         reused: bool,
-        connect: Option<Duration>,
+        connect: Option<Took>,
     ) -> Ticket {
         Ticket {
             lane: Lane::new(&multiplex.load, &self.worker.timers),

@@ -2,10 +2,9 @@
 //! fewest are kept warm, and the others grow old and go.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::room::Berth;
-use super::{Awaited, Local, Share};
+use super::{Awaited, Local, Share, Took};
 use crate::conn::{Conn, Millis, Timers};
 use crate::worker::Worker;
 
@@ -98,7 +97,7 @@ pub struct Link {
     /// It comes from the pool, so the endpoint may have closed it meanwhile.
     pub reused: bool,
     /// How long it took to open; `None` if it was open.
-    pub connect: Option<Duration>,
+    pub connect: Option<Took>,
     /// What is waited for, if it is a stream of HTTP/2.
     pub awaited: Option<Awaited>,
     berth: Option<Berth>,
@@ -130,7 +129,7 @@ impl Link {
         conn: Conn,
         awaited: Awaited,
         reused: bool,
-        connect: Option<Duration>,
+        connect: Option<Took>,
     ) -> Self {
         Self {
             conn,

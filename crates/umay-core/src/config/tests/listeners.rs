@@ -93,11 +93,11 @@ fn the_admin_listener_and_the_logs() {
         ),
         (
             "log.access = \"stderr\"\n",
-            "3:14 `stderr` is neither `stdout` nor `off` (a file is written as \"./stderr\")",
+            "3:14 `stderr` is none of `stdout`, `off` and `syslog` (a file is written as \"./stderr\")",
         ),
         (
             "log.access = \"Off\"\n",
-            "3:14 `Off` is neither `stdout` nor `off` (a file is written as \"./Off\")",
+            "3:14 `Off` is none of `stdout`, `off` and `syslog` (a file is written as \"./Off\")",
         ),
         ("log.access = \"\"\n", "3:14 this names no file"),
         (

@@ -33,6 +33,7 @@ fn what_is_shown_gives_the_same_model() {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
+        // Beside them are those of other programs.
         if path.is_dir() {
             continue;
         }

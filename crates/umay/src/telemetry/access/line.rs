@@ -5,10 +5,8 @@
 //! more than it asks), and bytes that are not UTF-8 become U+FFFD.
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
-
-use umay_core::headers::IpText;
 
 /// Values longer than this, in bytes as received, are cut and end in `…`.
 pub(super) const LONGEST: usize = 2048;
@@ -60,28 +58,21 @@ pub(super) fn flag(out: &mut Vec<u8>, key: &[u8], value: bool) {
     out.extend_from_slice(if value { &b"true"[..] } else { b"false" });
 }
 
-/// Writes a duration in milliseconds, to the microsecond.
+/// Writes a duration as [`thousandths`] does.
 #[inline(always)]
 pub(super) fn millis(out: &mut Vec<u8>, key: &[u8], value: Duration) {
     out.extend_from_slice(key);
     thousandths(out, value);
 }
 
-/// Writes an address without its port.
-pub(super) fn ip(out: &mut Vec<u8>, key: &[u8], value: IpAddr) {
-    out.extend_from_slice(key);
-    out.extend_from_slice(IpText::of(value.to_canonical()).as_bytes());
-    out.push(b'"');
-}
-
-/// Writes an address and its port.
-pub(super) fn socket(out: &mut Vec<u8>, key: &[u8], value: SocketAddr) {
+/// Writes an address and its port, as the inside of a string.
+pub(super) fn socket(out: &mut Vec<u8>, value: SocketAddr) {
     let canonical = SocketAddr::new(value.ip().to_canonical(), value.port());
-    out.extend_from_slice(key);
-    let _ = write!(out, "{canonical}\"");
+    let _ = write!(out, "{canonical}");
 }
 
-fn thousandths(out: &mut Vec<u8>, value: Duration) {
+/// Writes a duration in milliseconds, to the microsecond.
+pub(super) fn thousandths(out: &mut Vec<u8>, value: Duration) {
     // A duration of five centuries and more is written as that.
     let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
     decimal(out, micros / 1000);
@@ -119,17 +110,22 @@ pub(super) fn decimal(out: &mut Vec<u8>, value: u64) {
 }
 
 fn rest_of_string(out: &mut Vec<u8>, value: &[u8]) {
-    let (kept, cut) = cut(value);
-    escape(out, kept);
-    end_string(out, cut);
+    inside(out, value);
+    out.push(b'"');
 }
 
-/// Writes the end of a string, with the sign that it was cut.
-pub(super) fn end_string(out: &mut Vec<u8>, cut: bool) {
+/// Writes the inside of a string, cut if it is too long.
+pub(super) fn inside(out: &mut Vec<u8>, value: &[u8]) {
+    let (kept, cut) = cut(value);
+    escape(out, kept);
+    mark(out, cut);
+}
+
+/// Writes the sign that a value was cut, if it was.
+pub(super) fn mark(out: &mut Vec<u8>, cut: bool) {
     if cut {
         out.extend_from_slice("…".as_bytes());
     }
-    out.push(b'"');
 }
 
 /// Writes the inside of a string.

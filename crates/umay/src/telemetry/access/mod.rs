@@ -1,14 +1,21 @@
-//! The access log: one JSON object per line for each request and each raw stream, written when it ends.
+//! The access log: one line for each request and each raw stream, written when it ends.
 //!
-//! A worker formats lines into a batch of its own and hands full batches to the writer's thread. What
-//! is absent is left out; what is there comes in a stable order. Of the fields of a request only
-//! `User-Agent` and `Referer` are ever logged, and credentials in queries are hidden ([`redact`]).
+//! A worker decides whether an entry is kept ([`filter`]), formats it into a batch of its own ([`json`], [`plain`])
+//! and hands full batches to the writer's thread ([`writer`]). Of the fields of a request only `User-Agent` and
+//! `Referer` are ever logged, credentials are hidden ([`redact`]), and so is what `privacy` says ([`veil`]).
 
 mod clock;
+mod filter;
+mod json;
 mod line;
+mod plain;
 mod redact;
+mod rotation;
+mod sink;
+mod syslog;
 #[cfg(test)]
 mod tests;
+mod veil;
 mod writer;
 
 use std::cell::RefCell;
@@ -17,10 +24,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, SystemTime};
 
+use umay_core::model::LogTemplate;
 use umay_core::reason::Reason;
 
 use self::clock::Clock;
-use self::line::{flag, ip, key, millis, number, socket, string, text, word};
+use self::filter::{Case, Filter, Kept};
+use self::plain::{Entry, Line};
+use self::veil::Veil;
 use self::writer::{Message, Shared};
 
 pub use self::clock::rfc3339;
@@ -40,8 +50,35 @@ pub struct Downstream<'a> {
     pub listener: &'a str,
     /// The name that the TLS client asked for.
     pub sni: Option<&'a str>,
-    /// The version of TLS, `1.2` or `1.3`; `None` in plaintext.
-    pub tls: Option<&'static str>,
+    /// What TLS is like; `None` in plaintext.
+    pub tls: Option<Secured>,
+}
+
+impl Downstream<'_> {
+    /// True if the client is the peer itself, and not somebody whom a trusted proxy names.
+    fn is_peer(&self) -> bool {
+        self.client == self.peer.ip()
+    }
+}
+
+/// TLS with a client.
+#[derive(Clone, Copy, Debug)]
+pub struct Secured {
+    /// The version, `1.2` or `1.3`.
+    pub version: &'static str,
+    /// The group of the key exchange; empty if there was none.
+    pub group: &'static str,
+    /// The session is a former one.
+    pub resumed: bool,
+}
+
+/// Where an entry is in a trace (W3C Trace Context), in hexadecimal.
+#[derive(Clone, Copy, Debug)]
+pub struct Traced<'a> {
+    /// 32 digits.
+    pub trace_id: &'a [u8],
+    /// 16 digits.
+    pub span_id: &'a [u8],
 }
 
 /// The endpoint's side of an entry. The default is that none was tried.
@@ -55,8 +92,12 @@ pub struct Attempts<'a> {
     pub endpoint: Option<&'a str>,
     /// The connection came from the pool.
     pub reused: bool,
+    /// Time in the queue for room, if there was a wait.
+    pub queue: Option<Duration>,
     /// Time to open the connection, TLS included.
     pub connect: Option<Duration>,
+    /// Time that TLS took of it.
+    pub tls: Option<Duration>,
 }
 
 /// A request that is over.
@@ -64,6 +105,10 @@ pub struct Attempts<'a> {
 #[allow(missing_docs)]
 pub struct HttpEntry<'a> {
     pub request_id: &'a [u8],
+    /// `None` if it is not traced.
+    pub trace: Option<Traced<'a>>,
+    /// The route wants what goes well in the log.
+    pub wanted: bool,
     pub downstream: Downstream<'a>,
     /// `http/1.0`, `http/1.1`.
     pub proto: &'static str,
@@ -89,16 +134,35 @@ pub struct HttpEntry<'a> {
     pub bytes_out: u64,
     /// From the first byte of the request to the last of the answer.
     pub duration: Duration,
+    /// Time that the request's head took to come, if it did not come at once.
+    pub header: Option<Duration>,
     /// From the request sent to the endpoint to the first byte of its answer.
     pub first_byte: Option<Duration>,
+    /// From the first byte of the answer to the end.
+    pub body: Option<Duration>,
     pub attempts: Attempts<'a>,
     pub user_agent: Option<&'a [u8]>,
     pub referer: Option<&'a [u8]>,
 }
 
+impl HttpEntry<'_> {
+    /// What is left of the duration when all that others took is taken away: the time in Umay, and attempts that
+    /// came to nothing. `None` if no endpoint answered.
+    fn overhead(&self) -> Option<Duration> {
+        let parts = [self.header, self.attempts.queue, self.attempts.connect];
+        let others = parts.into_iter().flatten().sum::<Duration>();
+        let others = others + self.first_byte? + self.body?;
+        Some(self.duration.saturating_sub(others))
+    }
+}
+
 /// A raw stream or tunnel that is over.
 #[derive(Clone, Copy, Debug)]
 pub struct TcpEntry<'a> {
+    /// Tells it from all others.
+    pub conn_id: u64,
+    /// The route wants what goes well in the log.
+    pub wanted: bool,
     /// The client's side.
     pub downstream: Downstream<'a>,
     /// What was detected, such as `mqtt`, `opaque`, or `websocket` for a tunnel.
@@ -136,6 +200,10 @@ impl AccessLog {
             lines: shared.buffer(),
             count: 0,
             clock: Clock::new(),
+            form: shared.form.clone(),
+            filter: Filter::new(&shared.log),
+            veil: Veil::new(&shared.privacy),
+            scratch: Vec::new(),
             queue,
             shared,
         })))
@@ -151,18 +219,34 @@ impl AccessLog {
         self.0.borrow().is_some()
     }
 
-    /// Logs a request.
+    /// Logs a request, if it is to be kept.
     pub fn http(&self, entry: &HttpEntry<'_>) {
-        if let Some(batch) = &mut *self.0.borrow_mut() {
-            batch.add(SystemTime::now(), |out| http_members(out, entry));
-        }
+        let Some(batch) = &mut *self.0.borrow_mut() else {
+            return;
+        };
+        // After a 101 it takes as long as its peers want.
+        let took = (entry.status != 101).then_some(entry.duration);
+        let kept = batch.filter.decide(Case {
+            wrong: entry.reason.is_some() || entry.status >= 500,
+            status: entry.status,
+            took,
+            wanted: entry.wanted,
+        });
+        batch.add(Entry::Http(entry), kept);
     }
 
-    /// Logs a raw stream.
+    /// Logs a raw stream, if it is to be kept.
     pub fn tcp(&self, entry: &TcpEntry<'_>) {
-        if let Some(batch) = &mut *self.0.borrow_mut() {
-            batch.add(SystemTime::now(), |out| tcp_members(out, entry));
-        }
+        let Some(batch) = &mut *self.0.borrow_mut() else {
+            return;
+        };
+        let kept = batch.filter.decide(Case {
+            wrong: entry.reason.is_some(),
+            status: 0,
+            took: None,
+            wanted: entry.wanted,
+        });
+        batch.add(Entry::Tcp(entry), kept);
     }
 
     /// Hands over what has been gathered. To be called by the worker's clock, so that a line is not
@@ -174,28 +258,73 @@ impl AccessLog {
     }
 }
 
+/// What a line looks like.
+#[derive(Clone, Debug)]
+enum Form {
+    Json,
+    Text,
+    Custom(Arc<LogTemplate>),
+}
+
 /// Lines that were not handed over yet.
 #[derive(Debug)]
 struct Batch {
     lines: Vec<u8>,
     count: u64,
     clock: Clock,
+    form: Form,
+    filter: Filter,
+    veil: Veil,
+    scratch: Vec<u8>,
     queue: SyncSender<Message>,
     shared: Arc<Shared>,
 }
 
 impl Batch {
-    fn add(&mut self, now: SystemTime, members: impl FnOnce(&mut Vec<u8>)) {
+    fn add(&mut self, entry: Entry<'_>, kept: Kept) {
+        if kept == Kept::No {
+            return;
+        }
+        let now = SystemTime::now();
+        let sample = (kept == Kept::Sample).then(|| self.filter.sample());
+        self.veil.renew(now);
+        match &self.form {
+            Form::Json => self.json(entry, now, sample),
+            form => {
+                let mut line = Line {
+                    entry,
+                    now,
+                    clock: &mut self.clock,
+                    veil: &self.veil,
+                    scratch: &mut self.scratch,
+                    sample,
+                };
+                match form {
+                    Form::Custom(template) => plain::custom(&mut self.lines, template, &mut line),
+                    _ => plain::text(&mut self.lines, &mut line),
+                }
+                self.lines.push(b'\n');
+            }
+        }
+        self.count += 1;
+        if self.lines.len() >= BATCH {
+            self.hand_over();
+        }
+    }
+
+    fn json(&mut self, entry: Entry<'_>, now: SystemTime, sample: Option<f64>) {
         let out = &mut self.lines;
         out.extend_from_slice(b"{\"ts\":\"");
         self.clock.write(out, now);
         out.push(b'"');
-        members(out);
-        out.extend_from_slice(b"}\n");
-        self.count += 1;
-        if out.len() >= BATCH {
-            self.hand_over();
+        match entry {
+            Entry::Http(entry) => json::http_members(out, entry, &self.veil),
+            Entry::Tcp(entry) => json::tcp_members(out, entry, &self.veil),
         }
+        if let Some(sample) = sample {
+            json::sample_member(out, sample);
+        }
+        out.extend_from_slice(b"}\n");
     }
 
     fn hand_over(&mut self) {
@@ -218,92 +347,5 @@ impl Batch {
 impl Drop for Batch {
     fn drop(&mut self) {
         self.hand_over();
-    }
-}
-
-fn http_members(out: &mut Vec<u8>, entry: &HttpEntry<'_>) {
-    if !entry.request_id.is_empty() {
-        text(out, string!("request_id"), entry.request_id);
-    }
-    downstream_members(out, &entry.downstream);
-    word(out, string!("proto"), entry.proto);
-    text(out, string!("method"), entry.method);
-    word(out, string!("scheme"), entry.scheme);
-    text(out, string!("host"), entry.host);
-    text(out, string!("path"), entry.path);
-    if let Some(query) = entry.query {
-        redact::query(out, string!("query"), query);
-    }
-    optional(out, string!("route"), entry.route);
-    number(out, key!("status"), u64::from(entry.status));
-    reason_members(out, entry.reason, entry.detail);
-    number(out, key!("bytes_in"), entry.bytes_in);
-    number(out, key!("bytes_out"), entry.bytes_out);
-    millis(out, key!("dur_ms"), entry.duration);
-    if let Some(first_byte) = entry.first_byte {
-        millis(out, key!("ttfb_ms"), first_byte);
-    }
-    attempt_members(out, &entry.attempts);
-    if let Some(user_agent) = entry.user_agent {
-        text(out, string!("user_agent"), user_agent);
-    }
-    if let Some(referer) = entry.referer {
-        redact::reference(out, string!("referer"), referer);
-    }
-}
-
-fn tcp_members(out: &mut Vec<u8>, entry: &TcpEntry<'_>) {
-    downstream_members(out, &entry.downstream);
-    text(out, string!("proto"), entry.proto.as_bytes());
-    if let Some(alpn) = entry.alpn {
-        text(out, string!("alpn"), alpn);
-    }
-    optional(out, string!("route"), entry.route);
-    reason_members(out, entry.reason, entry.detail);
-    number(out, key!("bytes_in"), entry.bytes_in);
-    number(out, key!("bytes_out"), entry.bytes_out);
-    millis(out, key!("dur_ms"), entry.duration);
-    attempt_members(out, &entry.attempts);
-}
-
-fn downstream_members(out: &mut Vec<u8>, downstream: &Downstream<'_>) {
-    ip(out, string!("client_ip"), downstream.client);
-    if downstream.client == downstream.peer.ip() {
-        number(out, key!("client_port"), u64::from(downstream.peer.port()));
-    } else {
-        socket(out, string!("peer"), downstream.peer);
-    }
-    text(out, string!("listener"), downstream.listener.as_bytes());
-    optional(out, string!("sni"), downstream.sni);
-    if let Some(tls) = downstream.tls {
-        word(out, string!("tls"), tls);
-    }
-}
-
-fn reason_members(out: &mut Vec<u8>, reason: Option<Reason>, detail: &str) {
-    if let Some(reason) = reason {
-        word(out, string!("reason"), reason.as_str());
-    }
-    if !detail.is_empty() {
-        text(out, string!("detail"), detail.as_bytes());
-    }
-}
-
-fn attempt_members(out: &mut Vec<u8>, attempts: &Attempts<'_>) {
-    if let Some(connect) = attempts.connect {
-        millis(out, key!("connect_ms"), connect);
-    }
-    optional(out, string!("upstream"), attempts.upstream);
-    optional(out, string!("endpoint"), attempts.endpoint);
-    if attempts.count > 0 {
-        number(out, key!("attempts"), u64::from(attempts.count));
-        flag(out, key!("reused"), attempts.reused);
-    }
-}
-
-#[inline(always)]
-fn optional(out: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
-    if let Some(value) = value {
-        text(out, key, value.as_bytes());
     }
 }

@@ -1,50 +1,100 @@
-//! Queries without the credentials in them.
+//! Queries, paths and URLs without the credentials in them.
 //!
 //! The value of a parameter whose name looks like that of a credential is written as `***`. Names are
 //! compared without case, percent-encoding and punctuation, so that `X-Amz-Signature`, `api_key` and
 //! `client%5Fsecret` are found. In doubt a value is hidden: a log is read by more people than a query.
 
-use super::line::{cut, end_string, escape};
+use super::line::{cut, escape, mark};
 
-/// Writes a query.
-pub(super) fn query(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
-    out.extend_from_slice(key);
+/// In place of what is not told.
+const HIDDEN: &[u8] = b"***";
+
+/// Writes a query; with `all`, without any value.
+pub(super) fn query(out: &mut Vec<u8>, value: &[u8], all: bool) {
     let (kept, cut) = cut(value);
-    parameters(out, kept);
-    end_string(out, cut);
+    parameters(out, kept, all);
+    mark(out, cut);
 }
 
-/// Writes a reference (a URL) whose query may hold credentials.
-pub(super) fn reference(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
-    out.extend_from_slice(key);
+/// Writes a path, which may have credentials behind a `;`, such as `;jsessionid=…`.
+pub(super) fn path(out: &mut Vec<u8>, value: &[u8]) {
     let (kept, cut) = cut(value);
-    let mark = kept.iter().position(|byte| *byte == b'?');
-    let (before, after) = kept.split_at(mark.map_or(kept.len(), |at| at + 1));
-    escape(out, before);
-    parameters(out, after);
-    end_string(out, cut);
+    segments(out, kept);
+    mark(out, cut);
 }
 
-/// Writes `name=value&…` with the values of credentials hidden.
-fn parameters(out: &mut Vec<u8>, value: &[u8]) {
+/// Writes a reference (a URL): without what it says of the user, and with its path and query as the others are.
+pub(super) fn reference(out: &mut Vec<u8>, value: &[u8], all: bool) {
+    let (kept, cut) = cut(value);
+    let end = kept.iter().position(|byte| matches!(byte, b'?' | b'#'));
+    let (before, after) = kept.split_at(end.map_or(kept.len(), |at| at + 1));
+    let rest = authority(before).map_or(before, |(start, user, rest)| {
+        escape(out, start);
+        if !user.is_empty() {
+            out.extend_from_slice(HIDDEN);
+        }
+        rest
+    });
+    segments(out, rest);
+    parameters(out, after, all);
+    mark(out, cut);
+}
+
+/// What comes before the user of a URL, the user (RFC 3986 section 3.2.1), and what comes after.
+fn authority(url: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let slashes = url.windows(2).position(|two| two == b"//")?;
+    let (start, rest) = url.split_at(slashes + 2);
+    let end = rest.iter().position(|byte| *byte == b'/');
+    let host = rest.get(..end.unwrap_or(rest.len()))?;
+    let at = host.iter().rposition(|byte| *byte == b'@').unwrap_or(0);
+    let (user, rest) = rest.split_at(at);
+    Some((start, user, rest))
+}
+
+fn segments(out: &mut Vec<u8>, path: &[u8]) {
+    match memchr::memchr(b';', path) {
+        None => escape(out, path),
+        Some(at) => {
+            let (before, after) = path.split_at(at + 1);
+            escape(out, before);
+            parameters(out, after, false);
+        }
+    }
+}
+
+/// Writes `name=value&…` with the values of credentials hidden, or with all of them. What has no name may be
+/// a value, and is hidden with all of them.
+fn parameters(out: &mut Vec<u8>, value: &[u8], all: bool) {
     let mut unwritten = value;
     let mut rest = value;
     while let Some(equals) = rest.iter().position(|byte| *byte == b'=' || is_end(*byte)) {
         let (name, after) = rest.split_at(equals);
+        let nameless = after.first() != Some(&b'=');
+        if nameless && all && !name.is_empty() {
+            hide(out, &mut unwritten, rest, name.len());
+        }
         rest = after.get(1..).unwrap_or_default();
-        if after.first() != Some(&b'=') {
+        if nameless {
             continue;
         }
         let length = rest.iter().take_while(|byte| !is_end(**byte)).count();
-        if length > 0 && is_credential(name) {
-            let (clear, _) = unwritten.split_at(unwritten.len() - rest.len());
-            escape(out, clear);
-            out.extend_from_slice(b"***");
-            unwritten = rest.get(length..).unwrap_or_default();
+        if length > 0 && (all || is_credential(name)) {
+            hide(out, &mut unwritten, rest, length);
         }
         rest = rest.get(length..).unwrap_or_default();
     }
+    if all && !rest.is_empty() {
+        hide(out, &mut unwritten, rest, rest.len());
+    }
     escape(out, unwritten);
+}
+
+/// Writes what comes before `rest`, and the sign in place of its first bytes.
+fn hide<'a>(out: &mut Vec<u8>, unwritten: &mut &'a [u8], rest: &'a [u8], length: usize) {
+    let (clear, _) = unwritten.split_at(unwritten.len() - rest.len());
+    escape(out, clear);
+    out.extend_from_slice(HIDDEN);
+    *unwritten = rest.get(length..).unwrap_or_default();
 }
 
 /// True for what ends a parameter: of this query, or of a URL that is a parameter itself.
@@ -139,10 +189,14 @@ fn hex(digit: u8) -> Option<u8> {
 mod tests {
     use super::*;
 
-    fn check(from: &str, to: &str) {
+    fn text(write: impl Fn(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();
-        query(&mut out, b"", from.as_bytes());
-        assert_eq!(String::from_utf8(out).unwrap(), format!("{to}\""));
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn check(from: &str, to: &str) {
+        assert_eq!(text(|out| query(out, from.as_bytes(), false)), to);
     }
 
     #[test]
@@ -190,7 +244,23 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_is_redacted_behind_its_question_mark() {
+    fn all_values_are_hidden_if_that_is_wanted() {
+        for (from, to) in [
+            ("", ""),
+            ("a=1", "a=***"),
+            ("a=1&b=2#c", "a=***&b=***#***"),
+            ("mail@a.example", "***"),
+            ("mail@a.example&a=", "***&a="),
+            ("a&&b", "***&&***"),
+            ("=x", "=***"),
+            ("&", "&"),
+        ] {
+            assert_eq!(text(|out| query(out, from.as_bytes(), true)), to, "{from}");
+        }
+    }
+
+    #[test]
+    fn a_reference_is_redacted_wherever_it_has_credentials() {
         for (from, to) in [
             ("https://a.example/token=1", "https://a.example/token=1"),
             (
@@ -198,10 +268,38 @@ mod tests {
                 "https://a.example/?token=***&b=2",
             ),
             ("https://a.example/?", "https://a.example/?"),
+            (
+                "https://a.example/#access_token=1",
+                "https://a.example/#access_token=***",
+            ),
+            ("https://me:pw@a.example/b@c", "https://***@a.example/b@c"),
+            ("https://me:p@w@a.example", "https://***@a.example"),
+            ("//me@a.example/", "//***@a.example/"),
+            ("https://a.example/b@c", "https://a.example/b@c"),
+            (
+                "https://a.example/b;jsessionid=1?c",
+                "https://a.example/b;jsessionid=***?c",
+            ),
         ] {
-            let mut out = Vec::new();
-            reference(&mut out, b"", from.as_bytes());
-            assert_eq!(String::from_utf8(out).unwrap(), format!("{to}\""));
+            assert_eq!(
+                text(|out| reference(out, from.as_bytes(), false)),
+                to,
+                "{from}"
+            );
+        }
+        let all = |from: &str| text(|out| reference(out, from.as_bytes(), true));
+        assert_eq!(all("https://a.example/x?q=1"), "https://a.example/x?q=***");
+    }
+
+    #[test]
+    fn a_path_may_have_parameters() {
+        for (from, to) in [
+            ("/a/b", "/a/b"),
+            ("/a;v=1/b", "/a;v=1/b"),
+            ("/a;JSESSIONID=1", "/a;JSESSIONID=***"),
+            ("/token=1", "/token=1"),
+        ] {
+            assert_eq!(text(|out| path(out, from.as_bytes())), to, "{from}");
         }
     }
 }

@@ -1,4 +1,7 @@
-//! Lines read back as JSON, under hostile input, and a writer that is slow, broken or stopped.
+//! Lines read back as JSON, under hostile input.
+
+mod forms;
+mod sinks;
 
 use std::fs;
 use std::io::{self, Write};
@@ -8,10 +11,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use umay_core::model;
+use umay_core::model::{self, Log, LogFormat, Privacy};
 
 use super::line::{LONGEST, escape};
-use super::writer::Sink;
+use super::sink::Sink;
 use super::*;
 use crate::telemetry::metrics::SharedCounter;
 
@@ -23,13 +26,22 @@ fn downstream() -> Downstream<'static> {
         peer: "[::ffff:10.0.0.1]:4321".parse().unwrap(),
         listener: "web",
         sni: Some("a.example"),
-        tls: Some("1.3"),
+        tls: Some(Secured {
+            version: "1.3",
+            group: "X25519MLKEM768",
+            resumed: false,
+        }),
     }
 }
 
 fn request() -> HttpEntry<'static> {
     HttpEntry {
         request_id: b"0190a1b2",
+        trace: Some(Traced {
+            trace_id: b"4bf92f3577b34da6a3ce929d0e0e4736",
+            span_id: b"00f067aa0ba902b7",
+        }),
+        wanted: true,
         downstream: downstream(),
         proto: "http/1.1",
         method: b"GET",
@@ -44,13 +56,17 @@ fn request() -> HttpEntry<'static> {
         bytes_in: 0,
         bytes_out: u64::MAX,
         duration: Duration::from_micros(1_234_567),
+        header: Some(Duration::from_millis(2)),
         first_byte: Some(Duration::from_micros(7)),
+        body: Some(Duration::from_secs(1)),
         attempts: Attempts {
             count: 2,
             upstream: Some("app"),
             endpoint: Some("10.1.0.9:80"),
             reused: false,
+            queue: Some(Duration::from_millis(4)),
             connect: Some(Duration::from_millis(3)),
+            tls: Some(Duration::from_millis(1)),
         },
         user_agent: Some(b"curl/8"),
         referer: Some(b"https://b.example/?code=s3cret"),
@@ -61,6 +77,7 @@ fn request() -> HttpEntry<'static> {
 fn bare() -> HttpEntry<'static> {
     HttpEntry {
         request_id: b"",
+        trace: None,
         downstream: Downstream {
             client: "2001:db8::1".parse().unwrap(),
             peer: "[2001:db8::1]:9".parse().unwrap(),
@@ -72,7 +89,9 @@ fn bare() -> HttpEntry<'static> {
         route: None,
         reason: None,
         detail: "",
+        header: None,
         first_byte: None,
+        body: None,
         attempts: Attempts::default(),
         user_agent: None,
         referer: None,
@@ -96,27 +115,52 @@ impl Write for Kept {
 }
 
 impl Kept {
-    fn values(&self) -> Vec<Value> {
+    fn text(&self) -> String {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         assert!(text.is_empty() || text.ends_with('\n'));
-        text.lines()
+        text
+    }
+
+    fn values(&self) -> Vec<Value> {
+        self.text()
+            .lines()
             .map(|line| serde_json::from_str(line).expect(line))
             .collect()
     }
 }
 
+/// A writer without more.
+fn writer(sink: impl Write + Send + 'static, dropped: &SharedCounter) -> AccessWriter {
+    let sink = Sink::stream(Box::new(sink));
+    let (log, privacy) = (json_log(), Privacy::default());
+    AccessWriter::spawn(sink, &log, &privacy, dropped.clone()).unwrap()
+}
+
 /// What is written while `log` is given to `work`.
 fn logged(work: impl FnOnce(&AccessLog)) -> Vec<Value> {
+    logged_as(&json_log(), &Privacy::default(), work).values()
+}
+
+/// The same in another way.
+fn logged_as(log: &Log, privacy: &Privacy, work: impl FnOnce(&AccessLog)) -> Kept {
     let kept = Kept::default();
     let dropped = SharedCounter::default();
-    let sink = Sink::new(Box::new(kept.clone()), None);
-    let writer = AccessWriter::spawn(sink, dropped.clone()).unwrap();
+    let sink = Sink::stream(Box::new(kept.clone()));
+    let writer = AccessWriter::spawn(sink, log, privacy, dropped.clone()).unwrap();
     let log = writer.handle();
     work(&log);
     drop(log);
     assert!(writer.stop(PATIENCE));
     assert_eq!(dropped.get(), 0);
-    kept.values()
+    kept
+}
+
+/// Also where tests run on a terminal.
+fn json_log() -> Log {
+    Log {
+        format: LogFormat::Json,
+        ..Log::default()
+    }
 }
 
 fn without_ts(mut value: Value) -> Value {
@@ -130,11 +174,16 @@ fn a_request_has_its_members_in_order() {
     let lines = logged(|log| log.http(&request()));
     let expected = json!({
         "request_id": "0190a1b2",
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+        "span_id": "00f067aa0ba902b7",
         "client_ip": "203.0.113.7",
+        "client_ip_source": "forwarded",
         "peer": "10.0.0.1:4321",
         "listener": "web",
         "sni": "a.example",
         "tls": "1.3",
+        "tls_group": "X25519MLKEM768",
+        "tls_resumed": false,
         "proto": "http/1.1",
         "method": "GET",
         "scheme": "https",
@@ -148,8 +197,13 @@ fn a_request_has_its_members_in_order() {
         "bytes_in": 0,
         "bytes_out": u64::MAX,
         "dur_ms": 1234.567,
-        "ttfb_ms": 0.007,
+        "header_ms": 2.0,
+        "queue_ms": 4.0,
         "connect_ms": 3.0,
+        "tls_ms": 1.0,
+        "ttfb_ms": 0.007,
+        "body_ms": 1000.0,
+        "overhead_ms": 225.56,
         "upstream": "app",
         "endpoint": "10.1.0.9:80",
         "attempts": 2,
@@ -167,6 +221,8 @@ fn a_request_has_its_members_in_order() {
 #[test]
 fn what_is_absent_is_left_out() {
     let tcp = TcpEntry {
+        conn_id: 0xabc,
+        wanted: true,
         downstream: bare().downstream,
         proto: "mqtt",
         alpn: None,
@@ -191,16 +247,18 @@ fn what_is_absent_is_left_out() {
     });
     let expected = [
         json!({
-            "client_ip": "2001:db8::1", "client_port": 9, "listener": "web", "proto": "http/1.1",
+            "client_ip": "2001:db8::1", "client_ip_source": "peer", "client_port": 9, "listener": "web", "proto": "http/1.1",
             "method": "GET", "scheme": "https", "host": "a.example:8443", "path": "/x", "status": 502,
             "bytes_in": 0, "bytes_out": u64::MAX, "dur_ms": 1234.567,
         }),
         json!({
-            "client_ip": "2001:db8::1", "client_port": 9, "listener": "web", "proto": "mqtt",
+            "conn_id": "0000000000000abc",
+            "client_ip": "2001:db8::1", "client_ip_source": "peer", "client_port": 9, "listener": "web", "proto": "mqtt",
             "bytes_in": 1, "bytes_out": 2, "dur_ms": 3_600_000.0,
         }),
         json!({
-            "client_ip": "2001:db8::1", "client_port": 9, "listener": "web", "proto": "mqtt",
+            "conn_id": "0000000000000abc",
+            "client_ip": "2001:db8::1", "client_ip_source": "peer", "client_port": 9, "listener": "web", "proto": "mqtt",
             "alpn": "mqtt", "route": "iot", "reason": "idle_timeout",
             "bytes_in": 1, "bytes_out": 2, "dur_ms": 3_600_000.0,
         }),
@@ -341,6 +399,10 @@ fn no_line_can_be_forged() {
             ("user_agent", agent),
         ] {
             let text = line[name].as_str().unwrap();
+            // What comes behind that in a path may be a credential.
+            if name == "path" && value.contains(&b';') {
+                continue;
+            }
             if value.len() <= LONGEST {
                 assert_eq!(text, String::from_utf8_lossy(value), "{name}");
             } else {
@@ -367,195 +429,4 @@ fn long_values_are_cut() {
             assert_eq!(text.ends_with('…'), cut);
         }
     }
-}
-
-/// A sink that waits for permission before each write.
-struct Gate {
-    open: Receiver<()>,
-    arrived: Sender<()>,
-    kept: Kept,
-}
-
-impl Write for Gate {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.arrived.send(()).unwrap();
-        // When the test lets go of its end, the gate stays open.
-        let _ = self.open.recv();
-        self.kept.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[test]
-fn a_writer_that_is_stuck_costs_lines_not_time() {
-    let (open, gate) = channel();
-    let (arrived, arrivals) = channel();
-    let kept = Kept::default();
-    let dropped = SharedCounter::default();
-    let sink = Gate {
-        open: gate,
-        arrived,
-        kept: kept.clone(),
-    };
-    let writer = AccessWriter::spawn(Sink::new(Box::new(sink), None), dropped.clone()).unwrap();
-    let log = writer.handle();
-    log.http(&bare());
-    log.flush();
-    arrivals.recv_timeout(PATIENCE).unwrap();
-    // The writer holds one batch; 256 wait; all beyond that is lost.
-    for _ in 0..300 {
-        log.http(&bare());
-        log.http(&bare());
-        log.flush();
-    }
-    assert_eq!(dropped.get(), 2 * (300 - 256));
-    assert!(!writer.reopen());
-    drop(open);
-    drop(log);
-    assert!(writer.stop(PATIENCE));
-    assert_eq!(kept.values().len(), 1 + 2 * 256);
-}
-
-#[test]
-fn a_stuck_writer_does_not_hold_up_the_end() {
-    let (_open, gate) = channel();
-    let (arrived, arrivals) = channel();
-    let sink = Gate {
-        open: gate,
-        arrived,
-        kept: Kept::default(),
-    };
-    let writer =
-        AccessWriter::spawn(Sink::new(Box::new(sink), None), SharedCounter::default()).unwrap();
-    let log = writer.handle();
-    log.http(&bare());
-    log.flush();
-    arrivals.recv_timeout(PATIENCE).unwrap();
-    assert!(!writer.stop(Duration::from_millis(20)));
-    // A handle that outlives the writer is harmless.
-    log.http(&bare());
-    log.flush();
-}
-
-/// A sink whose second write stops in the middle and fails, as on a full disk.
-struct Flaky {
-    writes: usize,
-    kept: Kept,
-}
-
-impl Write for Flaky {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.writes += 1;
-        match self.writes {
-            2 => self.kept.write(&bytes[..bytes.len() / 2]),
-            3 => Err(io::ErrorKind::StorageFull.into()),
-            _ => self.kept.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[test]
-fn a_torn_line_does_not_spoil_the_next() {
-    let kept = Kept::default();
-    let dropped = SharedCounter::default();
-    let sink = Flaky {
-        writes: 0,
-        kept: kept.clone(),
-    };
-    let writer = AccessWriter::spawn(Sink::new(Box::new(sink), None), dropped.clone()).unwrap();
-    let log = writer.handle();
-    for _ in 0..3 {
-        log.http(&bare());
-        log.flush();
-    }
-    drop(log);
-    assert!(writer.stop(PATIENCE));
-    let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
-    let whole: Vec<bool> = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).is_ok())
-        .collect();
-    assert_eq!(whole, [true, false, true]);
-    assert_eq!(dropped.get(), 1);
-}
-
-/// A directory of its own, gone with the test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("umay-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-#[test]
-fn a_file_is_appended_to_and_opened_anew() {
-    let scratch = Scratch::new("access-log");
-    let (path, rotated) = (scratch.0.join("access.log"), scratch.0.join("access.log.1"));
-    let target = model::AccessLog::File(path.clone());
-    let lines = |path: &PathBuf| fs::read_to_string(path).unwrap().lines().count();
-    for round in 1..=2 {
-        let writer = AccessWriter::start(&target, SharedCounter::default())
-            .unwrap()
-            .unwrap();
-        writer.handle().http(&bare());
-        assert!(writer.stop(PATIENCE));
-        assert_eq!(lines(&path), round);
-    }
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o007, 0);
-
-    let writer = AccessWriter::start(&target, SharedCounter::default())
-        .unwrap()
-        .unwrap();
-    fs::rename(&path, &rotated).unwrap();
-    writer.handle().http(&bare());
-    assert!(writer.reopen());
-    writer.handle().http(&bare());
-    assert!(writer.stop(PATIENCE));
-    assert_eq!((lines(&rotated), lines(&path)), (3, 1));
-}
-
-#[test]
-fn off_is_off_and_a_bad_path_is_an_error() {
-    let dropped = SharedCounter::default();
-    assert!(
-        AccessWriter::start(&model::AccessLog::Off, dropped.clone())
-            .unwrap()
-            .is_none()
-    );
-    let log = AccessLog::off();
-    assert!(!log.is_on());
-    log.http(&bare());
-    log.flush();
-    let nowhere = model::AccessLog::File("/nonexistent/access.log".into());
-    assert!(AccessWriter::start(&nowhere, dropped).is_err());
-}
-
-#[test]
-fn steady_state_allocates_no_buffers() {
-    let shared = Shared::default();
-    let buffer = shared.buffer();
-    let address = buffer.as_ptr();
-    shared.recycle(buffer);
-    let again = shared.buffer();
-    assert_eq!(again.as_ptr(), address);
-    // One that a flood of long values has blown up is not kept.
-    let blown = Vec::with_capacity(1 << 20);
-    shared.recycle(blown);
-    assert!(shared.buffer().capacity() < 1 << 20);
 }

@@ -2,18 +2,16 @@
 //!
 //! Workers never wait for it: what does not fit into its queue is dropped and counted.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use umay_core::model;
+use umay_core::model::{self, Log, LogFormat, Privacy};
 
-use super::AccessLog;
+use super::sink::Sink;
+use super::{AccessLog, Form};
 use crate::telemetry::metrics::SharedCounter;
 
 /// Batches that may wait to be written, 4 MiB or so: a tenth of a second at full speed.
@@ -27,7 +25,7 @@ const KEEP: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct AccessWriter {
     queue: SyncSender<Message>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
 }
@@ -44,10 +42,16 @@ pub(super) enum Message {
 }
 
 /// What workers and writer share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shared {
     spares: Mutex<Vec<Vec<u8>>>,
     pub(super) dropped: SharedCounter,
+    /// What lines look like.
+    pub(super) form: Form,
+    /// Which are kept.
+    pub(super) log: Log,
+    /// What they may tell.
+    pub(super) privacy: Privacy,
 }
 
 impl Shared {
@@ -78,21 +82,32 @@ impl Shared {
 impl AccessWriter {
     /// Opens the log and starts its thread; `None` if the log is off. Lines that are lost are added to
     /// `dropped`. A file is made if need be (mode 0640: it holds personal data) and appended to.
-    pub fn start(target: &model::AccessLog, dropped: SharedCounter) -> io::Result<Option<Self>> {
-        let sink = match target {
+    pub fn start(log: &Log, privacy: &Privacy, dropped: SharedCounter) -> io::Result<Option<Self>> {
+        let sink = match &log.access {
             model::AccessLog::Off => return Ok(None),
-            model::AccessLog::Stdout => Sink::new(Box::new(io::stdout()), None),
-            model::AccessLog::File(path) => Sink::new(Box::new(open(path)?), Some(path.clone())),
+            model::AccessLog::Stdout => Sink::stream(Box::new(io::stdout())),
+            model::AccessLog::File(path) => {
+                Sink::file(path, log.rotate, privacy.retention, SystemTime::now())?
+            }
+            model::AccessLog::Syslog(to) => Sink::syslog(to),
         };
-        Self::spawn(sink, dropped).map(Some)
+        Self::spawn(sink, log, privacy, dropped).map(Some)
     }
 
-    pub(super) fn spawn(sink: Sink, dropped: SharedCounter) -> io::Result<Self> {
+    pub(super) fn spawn(
+        sink: Sink,
+        log: &Log,
+        privacy: &Privacy,
+        dropped: SharedCounter,
+    ) -> io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE);
         let (alive, ended) = sync_channel(0);
         let shared = Arc::new(Shared {
+            spares: Mutex::default(),
             dropped,
-            ..Shared::default()
+            form: form(log),
+            log: log.clone(),
+            privacy: privacy.clone(),
         });
         let own = Arc::clone(&shared);
         thread::Builder::new()
@@ -135,88 +150,32 @@ impl AccessWriter {
     }
 }
 
+/// What lines are to look like.
+fn form(log: &Log) -> Form {
+    let on_terminal = || log.access == model::AccessLog::Stdout && io::stdout().is_terminal();
+    match &log.format {
+        LogFormat::Text => Form::Text,
+        LogFormat::Auto if on_terminal() => Form::Text,
+        LogFormat::Auto | LogFormat::Json => Form::Json,
+        LogFormat::Custom(template) => Form::Custom(Arc::new(template.clone())),
+    }
+}
+
 /// The thread's life.
 fn write_all(mut sink: Sink, messages: &Receiver<Message>, shared: &Shared) {
-    for message in messages {
+    loop {
+        let message = match sink.look_after(SystemTime::now()) {
+            Some(wait) => messages.recv_timeout(wait),
+            None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
         match message {
-            Message::Lines(lines, count) => {
-                if !sink.write(&lines) {
-                    shared.dropped.add(count);
-                }
+            Ok(Message::Lines(lines, count)) => {
+                shared.dropped.add(sink.write(&lines, count));
                 shared.recycle(lines);
             }
-            Message::Reopen => sink.reopen(),
-            Message::Stop => return,
+            Ok(Message::Reopen) => sink.reopen(SystemTime::now()),
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }
     }
-}
-
-/// Where the lines end up.
-pub(super) struct Sink {
-    out: Box<dyn Write + Send>,
-    path: Option<PathBuf>,
-    /// The last write failed, perhaps in the middle of a line.
-    torn: bool,
-}
-
-impl Sink {
-    pub(super) fn new(out: Box<dyn Write + Send>, path: Option<PathBuf>) -> Self {
-        Self {
-            out,
-            path,
-            torn: false,
-        }
-    }
-
-    /// Writes whole lines. Says once when writing begins to fail and once when it works again.
-    fn write(&mut self, lines: &[u8]) -> bool {
-        match self.try_write(lines) {
-            Ok(()) => {
-                if self.torn {
-                    tracing::info!("the access log can be written again");
-                }
-                self.torn = false;
-                true
-            }
-            Err(error) => {
-                if !self.torn {
-                    tracing::error!(%error, "the access log cannot be written; its lines are dropped");
-                }
-                self.torn = true;
-                false
-            }
-        }
-    }
-
-    fn try_write(&mut self, lines: &[u8]) -> io::Result<()> {
-        if self.torn {
-            // The next line must not continue the one that was torn.
-            self.out.write_all(b"\n")?;
-        }
-        self.out.write_all(lines)?;
-        self.out.flush()
-    }
-
-    fn reopen(&mut self) {
-        let Some(path) = &self.path else {
-            return;
-        };
-        match open(path) {
-            Ok(file) => {
-                self.out = Box::new(file);
-                self.torn = false;
-            }
-            Err(error) => {
-                tracing::error!(%error, path = %path.display(), "the access log cannot be opened anew; the old file stays in use");
-            }
-        }
-    }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o640)
-        .open(path)
 }

@@ -1,11 +1,16 @@
 //! The event log: what happens to the process, as opposed to single requests. On standard error.
 
+mod form;
+
 use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use umay_core::model::{EventFormat, Log};
+
+use form::Form;
 
 /// Why the event log could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -23,10 +28,11 @@ pub enum EventsError {
     Twice(#[from] TryInitError),
 }
 
-/// Sends events that pass `filter` (`tracing`'s syntax, such as `info` or `info,umay=debug`) to
-/// standard error, one line each, for the life of the process. On a terminal the lines are for
-/// people: coloured unless `NO_COLOR` is set, and without the name of the module.
-pub fn start(filter: &str) -> Result<(), EventsError> {
+/// Sends events that pass `log.level` (`tracing`'s syntax, such as `info` or `info,umay=debug`) to standard error,
+/// for the life of the process: as JSON, or one line each for people. On a terminal those are coloured unless
+/// `NO_COLOR` is set, and without the name of the module.
+pub fn start(log: &Log) -> Result<(), EventsError> {
+    let filter = &log.level;
     let parsed = EnvFilter::try_new(filter).map_err(|source| EventsError::Filter {
         filter: filter.to_owned(),
         source,
@@ -34,11 +40,13 @@ pub fn start(filter: &str) -> Result<(), EventsError> {
     let terminal = std::io::stderr().is_terminal();
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let events = tracing_subscriber::fmt()
-        .compact()
+        .with_ansi(terminal && !plain)
+        .event_format(Form {
+            json: log.events == EventFormat::Json,
+            target: !terminal,
+        })
         .with_env_filter(parsed)
         .with_writer(std::io::stderr)
-        .with_ansi(terminal && !plain)
-        .with_target(!terminal)
         .with_filter_reloading();
     let handle = events.reload_handle();
     events.finish().try_init()?;
@@ -160,13 +168,19 @@ mod tests {
 
     #[test]
     fn says_what_is_wrong() {
-        let error = start("umay=loud").unwrap_err().to_string();
+        let at = |level: &str| {
+            start(&Log {
+                level: level.to_owned(),
+                ..Log::default()
+            })
+        };
+        let error = at("umay=loud").unwrap_err().to_string();
         assert!(
             error.contains("umay=loud") && error.contains("try"),
             "{error}"
         );
-        start("info").unwrap();
-        assert!(matches!(start("info"), Err(EventsError::Twice(_))));
+        at("info").unwrap();
+        assert!(matches!(at("info"), Err(EventsError::Twice(_))));
         by_hand_and_back();
     }
 

@@ -1,0 +1,383 @@
+//! The access log as it is configured, through a running Umay: its fields, its forms, its targets, what is kept;
+//! and events that can be read by programs.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail loudly"
+)]
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
+
+use umay_test::{Certs, Conn, DEADLINE, Server, Signal, TempDir, Umay, Value, eventually, umay};
+
+fn before(endpoint: &Server, more: &str) -> Umay {
+    umay!(
+        "listen = \"127.0.0.1:0\"\nto = \"http://{}\"\n{more}\n",
+        endpoint.addr()
+    )
+}
+
+fn ask(umay: &Umay, agent: &str) {
+    let request = format!("GET / HTTP/1.1\r\nHost: a.test\r\nUser-Agent: {agent}\r\n\r\n");
+    umay.connect().ask(request).unwrap();
+}
+
+#[test]
+fn all_that_took_time_is_told() {
+    let certs = Certs::new();
+    let pair = certs.issue(&["a.test", "localhost"]);
+    let endpoint = Server::https(certs.server(&pair), |_| umay_test::ok("hello"));
+    let umay = umay!(
+        "[[listener]]\nlisten = \"127.0.0.1:0\"\n{}\
+         [[route]]\nto = \"app\"\n[upstream.app]\nto = \"https://localhost:{}\"\ntls.ca = {:?}\n",
+        pair.toml(),
+        endpoint.addr().port(),
+        certs.ca()
+    );
+    let mut conn = Conn::connect_tls(umay.addr(), &certs.trusting(), "a.test").unwrap();
+    conn.ask("GET /at-once HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        .unwrap();
+    let line = umay.wait_path("/at-once");
+    assert!(line.get("header_ms").is_none(), "{line}");
+    assert_eq!(line["client_ip_source"], "peer");
+    assert_eq!(line["tls_group"], "X25519MLKEM768");
+    assert_eq!(line["tls_resumed"], false);
+    let time = |line: &Value, name: &str| line[name].as_f64().unwrap_or_else(|| panic!("{name}"));
+    assert!(time(&line, "tls_ms") <= time(&line, "connect_ms"), "{line}");
+    let parts = ["connect_ms", "ttfb_ms", "body_ms", "overhead_ms"];
+    let sum: f64 = parts.iter().map(|name| time(&line, name)).sum();
+    assert!((sum - time(&line, "dur_ms")).abs() < 0.01, "{line}");
+    // A head that comes in pieces is waited for, and the connection to the endpoint is there already.
+    conn.send_bytewise("GET /slowly HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        .unwrap();
+    conn.read_response("GET").unwrap();
+    let line = umay.wait_path("/slowly");
+    assert!(time(&line, "header_ms") <= time(&line, "dur_ms"), "{line}");
+    assert!(line.get("connect_ms").is_none() && line.get("tls_ms").is_none());
+}
+
+#[test]
+fn streams_have_an_id_each() {
+    let endpoint = Server::echo();
+    let umay = umay!(
+        "listen = \"127.0.0.1:0\"\nto = \"tcp://{}\"\n",
+        endpoint.addr()
+    );
+    for _ in 0..3 {
+        let mut conn = umay.connect();
+        conn.send("abc").unwrap();
+        conn.half_close().unwrap();
+        conn.read_to_end().unwrap();
+    }
+    let ids = eventually("three lines", || {
+        let log = umay.log();
+        let ids: HashSet<_> = log
+            .iter()
+            .filter_map(|line| line["conn_id"].as_str().map(str::to_owned))
+            .collect();
+        (log.len() == 3).then_some(ids)
+    });
+    assert!(
+        ids.len() == 3 && ids.iter().all(|id| id.len() == 16),
+        "{ids:?}"
+    );
+}
+
+#[test]
+fn a_line_of_ones_own_cannot_be_forged() {
+    let endpoint = Server::ok("hi");
+    let format = "{method} {path} {status} {user_agent} \\\"{user_agent}\\\" {route}";
+    let umay = before(&endpoint, &format!("log.format = \"{format}\""));
+    ask(&umay, "me\" 500 \\");
+    let line = eventually("a line", || umay.stdout().lines().next().map(str::to_owned));
+    let agent = "me\\\" 500 \\\\";
+    let joined = agent.replace(' ', "\\u0020");
+    assert_eq!(line, format!("GET / 200 {joined} \"{agent}\" default"));
+    for agent in ["\u{9b}31m", "\u{202e}", "a\tb", "\u{80}\u{ff}"] {
+        ask(&umay, agent);
+    }
+    let text = eventually("five lines", || {
+        let text = umay.stdout();
+        (text.lines().count() == 5).then_some(text)
+    });
+    let bad = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+    assert!(!text.contains(bad), "{text:?}");
+    assert!(text.lines().all(|line| line.starts_with("GET / 200 ")));
+}
+
+#[test]
+fn text_is_for_people() {
+    let endpoint = Server::ok("hello");
+    let umay = before(&endpoint, "log.format = \"text\"");
+    umay.get("a.test", "/x?token=secret");
+    let line = eventually("a line", || umay.stdout().lines().next().map(str::to_owned));
+    assert!(
+        line.contains(" 127.0.0.1 GET http://a.test/x?token=*** 200 "),
+        "{line}"
+    );
+    assert!(
+        line.contains("ms in=0 out=5 route=default endpoint=127.0.0.1:"),
+        "{line}"
+    );
+}
+
+#[test]
+fn errors_are_kept_whatever_is_left_out() {
+    let endpoint = Server::ok("hi");
+    let umay = umay!(
+        "listen = \"127.0.0.1:0\"\n[log]\nsample = 0\nskip = [\"400-499\"]\nslow = \"1h\"\n\
+         [[route]]\npath = \"/quiet\"\nlog = false\nto = \"http://127.0.0.1:1\"\n\
+         [[route]]\npath = \"/gone\"\nrespond = {{ status = 404 }}\n\
+         [[route]]\npath = \"/bad\"\nrespond = {{ status = 503 }}\n\
+         [[route]]\npath = \"/app\"\nto = \"http://{}\"\n",
+        endpoint.addr()
+    );
+    for path in ["/app", "/gone", "/none", "/bad", "/quiet"] {
+        umay.get("a.test", path);
+    }
+    // In the order in which they were asked for, so what is not here will not be.
+    let line = umay.wait_path("/quiet");
+    assert_eq!(line["reason"], "connect_refused");
+    let log = umay.log();
+    let paths: Vec<_> = log.iter().map(|line| &line["path"]).collect();
+    assert_eq!(paths, ["/none", "/bad", "/quiet"]);
+    assert_eq!(log[0]["reason"], "no_route");
+}
+
+/// What a syslog gets, without the time: priority and version, and what comes behind.
+fn syslog_parts(message: &str) -> (&str, Vec<&str>, Value) {
+    let mut parts = message.splitn(8, ' ');
+    let head = parts.next().unwrap();
+    let stamp = parts.next().unwrap();
+    assert!(stamp.ends_with('Z') && stamp.len() == 24, "{message}");
+    let _host = parts.next().unwrap();
+    let mut rest: Vec<_> = parts.collect();
+    let line = rest.pop().unwrap();
+    (head, rest, line.parse().unwrap())
+}
+
+#[track_caller]
+fn check_syslog(umay: &Umay, message: &str, path: &str) {
+    let (head, rest, line) = syslog_parts(message);
+    assert_eq!(head, "<134>1");
+    assert_eq!(rest, ["umay", &umay.pid().to_string(), "-", "-"]);
+    assert_eq!(line["path"], path);
+    assert_eq!(umay.stdout(), "");
+}
+
+#[test]
+fn a_syslog_gets_datagrams() {
+    let dir = TempDir::new();
+    let path = dir.path().join("log");
+    let unix = UnixDatagram::bind(&path).unwrap();
+    unix.set_read_timeout(Some(DEADLINE)).unwrap();
+    let endpoint = Server::ok("hi");
+    let umay = before(
+        &endpoint,
+        &format!("log.access = \"syslog:{}\"", path.display()),
+    );
+    let mut buffer = [0; 8192];
+    for request in ["/one", "/two"] {
+        umay.get("a.test", request);
+        let length = unix.recv(&mut buffer).unwrap();
+        check_syslog(
+            &umay,
+            std::str::from_utf8(&buffer[..length]).unwrap(),
+            request,
+        );
+    }
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    udp.set_read_timeout(Some(DEADLINE)).unwrap();
+    let to = udp.local_addr().unwrap();
+    let umay = before(&endpoint, &format!("log.access = \"syslog:udp://{to}\""));
+    umay.get("a.test", "/udp");
+    let length = udp.recv(&mut buffer).unwrap();
+    check_syslog(
+        &umay,
+        std::str::from_utf8(&buffer[..length]).unwrap(),
+        "/udp",
+    );
+}
+
+#[test]
+fn a_syslog_over_tcp_gets_lengths_and_may_come_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap();
+    let endpoint = Server::ok("hi");
+    let umay = before(&endpoint, &format!("log.access = \"syslog:tcp://{to}\""));
+    let read = |reader: &mut BufReader<std::net::TcpStream>| {
+        let mut length = Vec::new();
+        reader.read_until(b' ', &mut length).unwrap();
+        let length: usize = std::str::from_utf8(&length)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        let mut message = vec![0; length];
+        reader.read_exact(&mut message).unwrap();
+        String::from_utf8(message).unwrap()
+    };
+    let accept = || {
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        BufReader::new(stream)
+    };
+    umay.get("a.test", "/one");
+    let mut reader = accept();
+    check_syslog(&umay, &read(&mut reader), "/one");
+    umay.get("a.test", "/two");
+    check_syslog(&umay, &read(&mut reader), "/two");
+    drop(reader);
+    umay.get("a.test", "/three");
+    let mut reader = accept();
+    check_syslog(&umay, &read(&mut reader), "/three");
+    umay.wait_metric("umay_access_log_dropped_total", &[], 0.0);
+}
+
+#[test]
+fn a_syslog_that_is_not_there_costs_lines_and_nothing_else() {
+    let dir = TempDir::new();
+    let path = dir.path().join("log");
+    let endpoint = Server::ok("hi");
+    let umay = before(
+        &endpoint,
+        &format!("log.access = \"syslog:{}\"", path.display()),
+    );
+    umay.get("a.test", "/one");
+    umay.wait_metric("umay_access_log_dropped_total", &[], 1.0);
+    umay.wait_event("the access log cannot be written");
+    let unix = UnixDatagram::bind(&path).unwrap();
+    unix.set_nonblocking(true).unwrap();
+    eventually("the log to be written again", || {
+        // It holds few messages that nobody has read.
+        while unix.recv(&mut [0; 8192]).is_ok() {}
+        umay.get("a.test", "/again");
+        umay.events().contains("can be written again").then_some(())
+    });
+}
+
+#[test]
+fn a_large_file_is_put_aside() {
+    let dir = TempDir::new();
+    let file = dir.path().join("access.log");
+    let endpoint = Server::ok("hi");
+    let umay = before(
+        &endpoint,
+        &format!("[log]\naccess = {file:?}\nrotate = 1024"),
+    );
+    let names = || {
+        let entries = fs::read_dir(dir.path()).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != "access.log.aside")
+            .collect();
+        names.sort();
+        names
+    };
+    let mut asked = 0;
+    let all = eventually("two files aside", || {
+        umay.get("a.test", "/x");
+        asked += 1;
+        let names = names();
+        (names.len() >= 3).then_some(names)
+    });
+    let aside = all.iter().filter(|name| name.starts_with("access.log.2"));
+    assert_eq!(aside.count(), all.len() - 1, "{all:?}");
+    let lines = || {
+        names()
+            .iter()
+            .map(|name| fs::read_to_string(dir.path().join(name)).unwrap_or_default())
+            .map(|text| {
+                let whole = |line: &str| assert!(line.parse::<Value>().unwrap().is_object());
+                text.lines().for_each(whole);
+                text.lines().count()
+            })
+            .sum::<usize>()
+    };
+    eventually("all lines", || (lines() == asked).then_some(()));
+    for name in names() {
+        let mode = fs::metadata(dir.path().join(&name)).unwrap().permissions();
+        assert_eq!(mode.mode() & 0o137, 0, "{name}");
+    }
+}
+
+#[test]
+fn another_form_comes_with_a_reload() {
+    let endpoint = Server::ok("hi");
+    let text = |log: &str| {
+        let endpoint = endpoint.addr();
+        format!("listen = \"127.0.0.1:0\"\nto = \"http://{endpoint}\"\n{log}\n")
+    };
+    let umay = umay!("{}", text(""));
+    umay.get("a.test", "/before");
+    umay.wait_path("/before");
+    assert!(umay.reload(text(
+        "log.format = \"own {path} {client_ip}\"\nprivacy = \"gdpr\""
+    )));
+    umay.get("a.test", "/after");
+    eventually("the other form", || {
+        umay.stdout()
+            .contains("own /after 127.0.0.0\n")
+            .then_some(())
+    });
+}
+
+#[test]
+fn events_can_be_read_by_programs() {
+    let certs = Certs::new();
+    let dir = TempDir::new();
+    let pair = certs.issue(&["a.test"]);
+    let config = format!(
+        "workers = 1\nadmin.bind = \"off\"\n[log]\nevents = \"json\"\nlevel = \"trace\"\naccess = \"off\"\n\
+         [[listener]]\nlisten = \"127.0.0.1:0\"\n{}[[route]]\nto = \"http://127.0.0.1:1\"\n",
+        pair.toml()
+    );
+    let config = dir.write("umay.toml", config);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_umay"))
+        .args(["run", "--config", config.to_str().unwrap()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut next = || -> Value {
+        let line = lines.next().unwrap().unwrap();
+        line.parse().unwrap_or_else(|_| panic!("no JSON: {line}"))
+    };
+    let listening = std::iter::from_fn(|| Some(next()))
+        .find(|event| event["message"] == "listening")
+        .unwrap();
+    assert_eq!(listening["level"], "info");
+    assert_eq!(listening["target"], "umay::app");
+    let address = listening["addr"].as_str().unwrap().parse().unwrap();
+    while next()["message"] != "ready" {}
+    // Libraries tell at this level what clients send.
+    let mut conn = Conn::connect_tls(address, &certs.trusting(), "a.test").unwrap();
+    let request = "GET /\"\\ HTTP/1.1\r\nHost: a.test\r\nX-\u{202e}: \u{9b}\"\\\r\n\r\n";
+    conn.ask(request).unwrap();
+    let request = "GET / HTTP/1.1\r\nHost: a.test\r\nUser-Agent: \u{202e}\u{9b}\"\\\r\n\r\n";
+    Conn::connect_tls(address, &certs.trusting(), "a.test")
+        .unwrap()
+        .ask(request)
+        .unwrap();
+    let pid = i32::try_from(child.id()).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    let mut seen = HashSet::new();
+    while !seen.contains("ended") {
+        let event = next();
+        assert!(
+            event["ts"].is_string() && event["level"].is_string(),
+            "{event}"
+        );
+        seen.insert(event["message"].as_str().unwrap().to_owned());
+    }
+    assert!(child.wait().unwrap().success());
+}
