@@ -64,7 +64,7 @@ pub fn inventory(model: &Model) -> Vec<Entry> {
         Kind::EventLog,
         "standard error",
         "nothing about clients but what they make fail: names that they asked for, in errors",
-        "values are escaped and addresses of clients are shown as in the access log",
+        "values are escaped, addresses of clients are shown as in the access log, and libraries tell what clients send at the levels debug and trace only",
         "by whoever reads it",
     ));
     all.push(entry(

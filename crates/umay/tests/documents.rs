@@ -49,13 +49,38 @@ fn every_reason_has_its_entry() {
             reason.as_str(),
             reason.what()
         );
-        assert!(
-            entry.len() > reason.what().len() + 20,
-            "{} says not what to do",
-            reason.as_str()
-        );
+        // What it comes from, and what can be done.
+        for part in ["\n\n- **Causes:** ", "\n- **What to do:** "] {
+            let (before, said) = entry
+                .split_once(part)
+                .unwrap_or_else(|| panic!("{} lacks: {}", reason.as_str(), part.trim()));
+            let said = said.lines().next().unwrap();
+            assert!(
+                said.len() > 10 && said.ends_with(['.', ')']),
+                "{}: {}{said}",
+                reason.as_str(),
+                part.trim()
+            );
+            assert!(before.len() >= reason.what().len(), "{}", reason.as_str());
+        }
     }
     assert_eq!(page.matches("\n### ").count(), Reason::ALL.len());
+}
+
+#[test]
+fn every_field_of_the_access_log_has_its_row() {
+    let page = read("docs/logs.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let rows: Vec<_> = rows
+        .filter(|row| {
+            row.ends_with("both |") || row.ends_with("requests |") || row.ends_with("streams |")
+        })
+        .filter_map(|row| row.split('`').next())
+        .collect();
+    let fields = umay_core::model::LogField::ALL
+        .iter()
+        .map(|(name, _)| *name);
+    assert_eq!(rows, fields.collect::<Vec<_>>());
 }
 
 #[test]

@@ -197,7 +197,7 @@ fn header(around: &Around, name: &str, node: &Node) -> Node {
 
 /// What holds of the whole configuration, by its key.
 fn settings(model: &Model) -> Vec<(&'static str, Value)> {
-    let mut all = Vec::new();
+    let mut all = super::log::settings(&model.log, &model.privacy);
     // What has no value is left out, as in a document.
     let number = |number: Option<u64>| {
         number
@@ -229,29 +229,6 @@ fn settings(model: &Model) -> Vec<(&'static str, Value)> {
             off(model.admin.map(|address| address.to_string())),
         ),
         ("admin.socket", off(socket)),
-        (
-            "log.access",
-            text(super::log::written_target(&model.log.access)),
-        ),
-        (
-            "log.format",
-            text(super::log::written_format(&model.log.format)),
-        ),
-        ("log.sample", super::log::written_sample(model.log.sample)),
-        ("log.skip", Some(Value::List(Vec::new()))),
-        (
-            "log.rotate",
-            text(super::log::written_rotate(model.log.rotate)),
-        ),
-        (
-            "log.events",
-            text(super::log::written_events(model.log.events).to_owned()),
-        ),
-        ("log.level", text(model.log.level.clone())),
-        (
-            "privacy",
-            text(super::log::written_mode(&model.privacy).to_owned()),
-        ),
         ("limits.head", size(count(limits.head))),
         ("limits.fields", number(count(limits.fields))),
         ("limits.target", size(count(limits.target))),

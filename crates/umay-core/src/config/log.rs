@@ -249,6 +249,13 @@ pub(super) fn together(reader: &mut Reader, top: &Section<'_>, log: &mut Log, pr
         let found = table.iter().find(|(have, ..)| have == key);
         found.map(|(_, place, _)| place)
     };
+    if privacy.gdpr
+        && tells_all(&log.level)
+        && let Some(place) = at("log", "level")
+    {
+        let message = "at this level the libraries that Umay uses tell what clients send, whatever `privacy` says";
+        reader.warn(place, message, "as in level = \"info,umay=debug\"");
+    }
     let (rotate, retention) = (at("log", "rotate"), at("privacy", "retention"));
     if !matches!(log.access, AccessLog::File(_)) {
         for (place, key) in [(rotate, "log.rotate"), (retention, "privacy.retention")] {
@@ -269,8 +276,35 @@ pub(super) fn together(reader: &mut Reader, top: &Section<'_>, log: &mut Log, pr
     }
 }
 
+/// True for a filter that lets others than Umay itself tell details.
+fn tells_all(filter: &str) -> bool {
+    filter.split(',').map(str::trim).any(|part| {
+        let (target, level) = part.split_once('=').unwrap_or(("", part));
+        let detailed = ["debug", "trace"]
+            .iter()
+            .any(|word| level.trim().eq_ignore_ascii_case(word));
+        detailed && !target.trim().starts_with("umay")
+    })
+}
+
+/// What holds of logs and privacy, by its key.
+pub(super) fn settings(log: &Log, privacy: &Privacy) -> Vec<(&'static str, Value)> {
+    let text = Value::Text;
+    let mode = if privacy.gdpr { "gdpr" } else { "off" };
+    vec![
+        ("log.access", text(written_target(&log.access))),
+        ("log.format", text(written_format(&log.format))),
+        ("log.sample", written_sample(log.sample)),
+        ("log.skip", Value::List(Vec::new())),
+        ("log.rotate", text(written_rotate(log.rotate))),
+        ("log.events", text(written_events(log.events).to_owned())),
+        ("log.level", text(log.level.clone())),
+        ("privacy", text(mode.to_owned())),
+    ]
+}
+
 /// The target as it is written in a document.
-pub(super) fn written_target(access: &AccessLog) -> String {
+fn written_target(access: &AccessLog) -> String {
     match access {
         AccessLog::Off => "off".to_owned(),
         AccessLog::Stdout => "stdout".to_owned(),
@@ -296,7 +330,7 @@ fn bracketed(host: &str) -> String {
     }
 }
 
-pub(super) fn written_format(format: &LogFormat) -> String {
+fn written_format(format: &LogFormat) -> String {
     match format {
         LogFormat::Auto => "auto".to_owned(),
         LogFormat::Json => "json".to_owned(),
@@ -305,15 +339,15 @@ pub(super) fn written_format(format: &LogFormat) -> String {
     }
 }
 
-pub(super) fn written_sample(sample: u32) -> Option<Value> {
-    Some(match sample {
+fn written_sample(sample: u32) -> Value {
+    match sample {
         0 => Value::Integer(0),
         EVERY => Value::Integer(1),
         part => Value::Fraction(f64::from(part) / f64::from(EVERY)),
-    })
+    }
 }
 
-pub(super) fn written_rotate(rotate: Rotate) -> String {
+fn written_rotate(rotate: Rotate) -> String {
     match rotate {
         Rotate::Off => "off".to_owned(),
         Rotate::Daily => "daily".to_owned(),
@@ -321,13 +355,9 @@ pub(super) fn written_rotate(rotate: Rotate) -> String {
     }
 }
 
-pub(super) fn written_events(events: EventFormat) -> &'static str {
+fn written_events(events: EventFormat) -> &'static str {
     match events {
         EventFormat::Text => "text",
         EventFormat::Json => "json",
     }
-}
-
-pub(super) fn written_mode(privacy: &Privacy) -> &'static str {
-    if privacy.gdpr { "gdpr" } else { "off" }
 }

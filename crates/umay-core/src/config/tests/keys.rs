@@ -312,6 +312,42 @@ fn defaults_of_upstreams_are_those_of_the_model() {
 }
 
 #[test]
+fn defaults_of_logs_are_those_of_the_model() {
+    let model = model(BASE);
+    let text = default_of;
+    assert_eq!(text("log.access"), "stdout");
+    assert_eq!(model.log.access, AccessLog::Stdout);
+    assert_eq!(text("log.level"), model.log.level);
+    assert_eq!(text("log.format"), "auto");
+    assert_eq!(model.log.format, LogFormat::Auto);
+    assert_eq!(
+        (text("log.sample"), model.log.sample),
+        ("1".to_owned(), EVERY)
+    );
+    check_duration("log.slow", model.log.slow);
+    assert_eq!(
+        (text("log.skip"), &model.log.skip),
+        ("[]".to_owned(), &Vec::new())
+    );
+    assert_eq!(model.log.rotate, Rotate::Off);
+    assert_eq!(
+        (text("log.events"), model.log.events),
+        ("text".to_owned(), EventFormat::Text)
+    );
+    assert_eq!(
+        (text("privacy"), model.privacy.gdpr),
+        ("off".to_owned(), false)
+    );
+    assert_eq!(text("privacy.addresses"), "truncate");
+    assert_eq!(model.privacy.addresses, Addresses::Truncate);
+    assert_eq!(
+        text("privacy.headers"),
+        format!("{:?}", model.privacy.headers)
+    );
+    assert_eq!(model.privacy.retention, None);
+}
+
+#[test]
 fn defaults_are_those_of_the_model() {
     let model = model(BASE);
     let text = default_of;
@@ -358,36 +394,6 @@ fn defaults_are_those_of_the_model() {
     }
     assert_eq!((limits.body, limits.connections), (None, None));
     assert_eq!(scalar::address(&text("admin.bind")).ok(), model.admin);
-    assert_eq!(text("log.access"), "stdout");
-    assert_eq!(model.log.access, AccessLog::Stdout);
-    assert_eq!(text("log.level"), model.log.level);
-    assert_eq!(text("log.format"), "auto");
-    assert_eq!(model.log.format, LogFormat::Auto);
-    assert_eq!(
-        (text("log.sample"), model.log.sample),
-        ("1".to_owned(), EVERY)
-    );
-    check_duration("log.slow", model.log.slow);
-    assert_eq!(
-        (text("log.skip"), &model.log.skip),
-        ("[]".to_owned(), &Vec::new())
-    );
-    assert_eq!(model.log.rotate, Rotate::Off);
-    assert_eq!(
-        (text("log.events"), model.log.events),
-        ("text".to_owned(), EventFormat::Text)
-    );
-    assert_eq!(
-        (text("privacy"), model.privacy.gdpr),
-        ("off".to_owned(), false)
-    );
-    assert_eq!(text("privacy.addresses"), "truncate");
-    assert_eq!(model.privacy.addresses, Addresses::Truncate);
-    assert_eq!(
-        text("privacy.headers"),
-        format!("{:?}", model.privacy.headers)
-    );
-    assert_eq!(model.privacy.retention, None);
     for path in ["balance", "route.balance", "upstream.NAME.balance"] {
         let balance = model.upstreams["default"].balance;
         assert_eq!(text(path), balance.as_str());

@@ -114,6 +114,25 @@ fn retention_puts_files_aside() {
 }
 
 #[test]
+fn levels_that_tell_what_clients_send_are_warned_of() {
+    let warning = "4:5 at this level the libraries that Umay uses tell what clients send, whatever `privacy` says (as in level = \"info,umay=debug\")";
+    for (level, warns) in [
+        ("info", false),
+        ("info,umay=trace", false),
+        ("warn,umay::http=debug", false),
+        ("debug", true),
+        ("info,h2=TRACE", true),
+    ] {
+        let warnings: &[&str] = if warns { &[warning] } else { &[] };
+        check_warnings(
+            &format!("{BASE}privacy = \"gdpr\"\nlog.level = \"{level}\"\n"),
+            warnings,
+        );
+        check_warnings(&format!("{BASE}log.level = \"{level}\"\n"), &[]);
+    }
+}
+
+#[test]
 fn the_report_has_what_the_configuration_has() {
     let all = |text: &str| inventory(&model(text));
     let kinds = |text: &str| all(text).iter().map(|entry| entry.kind).collect::<Vec<_>>();

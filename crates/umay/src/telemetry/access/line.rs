@@ -73,10 +73,10 @@ pub(super) fn socket(out: &mut Vec<u8>, value: SocketAddr) {
 
 /// Writes a duration in milliseconds, to the microsecond.
 pub(super) fn thousandths(out: &mut Vec<u8>, value: Duration) {
-    // A duration of five centuries and more is written as that.
-    let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-    decimal(out, micros / 1000);
-    let [a, b, c] = three_digits((micros % 1000) as u16);
+    // Five hundred million years and more are written as that.
+    let millis = value.as_secs().saturating_mul(1000);
+    decimal(out, millis.saturating_add(u64::from(value.subsec_millis())));
+    let [a, b, c] = three_digits((value.subsec_micros() % 1000) as u16);
     out.extend_from_slice(&[b'.', a, b, c]);
 }
 

@@ -181,7 +181,7 @@ fn nothing_of_others_is_deleted() {
     fs::write(&outside, "mine").unwrap();
     let inode = fs::metadata(&outside).unwrap().ino();
     let row = format!("access.log.2026-11-01/../outside {inode}\noutside {inode}\n");
-    let text = fs::read_to_string(&list).unwrap_or(TITLE.to_owned());
+    let text = fs::read_to_string(&list).unwrap_or_else(|_| TITLE.to_owned());
     fs::write(&list, text + &row).unwrap();
     log.look_after(at(MIDNIGHT + 10 * DAY));
     assert_eq!(scratch.read(".2020-01-01"), "mine");

@@ -244,3 +244,51 @@ fn what_went_well_may_be_left_out() {
     });
     assert!(unwanted.is_empty());
 }
+
+/// Whatever is sent, there is one line for each entry, with as many columns as the format has.
+#[test]
+fn hostile_values_stay_in_their_columns() {
+    const ROUNDS: usize = 1000;
+    let own = custom("{host} {path} {query} {user_agent} {referer} {detail} {sni} {status}");
+    let text = Log {
+        format: LogFormat::Text,
+        ..Log::default()
+    };
+    for (log, privacy) in [
+        (&own, Privacy::default()),
+        (&own, gdpr()),
+        (&text, Privacy::default()),
+    ] {
+        let mut random = Random(0x5eed_0f00_dcaf_e002);
+        let told = logged_as(log, &privacy, |log| {
+            for _ in 0..ROUNDS {
+                let values: [Vec<u8>; 6] = std::array::from_fn(|_| random.bytes());
+                let [host, path, query, agent, referer, detail] = &values;
+                let detail = String::from_utf8_lossy(detail);
+                log.http(&HttpEntry {
+                    host,
+                    path,
+                    query: Some(query),
+                    user_agent: Some(agent),
+                    referer: Some(referer),
+                    detail: &detail,
+                    downstream: Downstream {
+                        sni: Some(&detail),
+                        ..downstream()
+                    },
+                    ..request()
+                });
+            }
+        })
+        .text();
+        assert_eq!(told.lines().count(), ROUNDS);
+        let hidden = |c: char| c != '\n' && (c.is_control() || c == '\u{2028}');
+        assert!(!told.contains(hidden));
+        if log == &own {
+            for line in told.lines() {
+                let columns: Vec<_> = line.split(' ').collect();
+                assert!(columns.len() == 8 && columns[7] == "502", "{line}");
+            }
+        }
+    }
+}
