@@ -15,6 +15,7 @@ mod include;
 mod keys;
 mod listeners;
 mod named;
+mod otel;
 mod picking;
 mod probe;
 mod problem;
@@ -26,6 +27,7 @@ mod section;
 mod settings;
 mod show;
 mod tls;
+mod tracing;
 mod tree;
 mod upstreams;
 
@@ -56,8 +58,8 @@ pub struct Sources {
     pub included: Vec<Included>,
     /// Values that the document only refers to, see [`Sources::complete`].
     pub values: Values,
-    /// Environment variables; those that do not begin with `UMAY_` are ignored, and so is
-    /// `UMAY_CONFIG`, which names the file.
+    /// Environment variables; those that begin neither with `UMAY_` nor with `OTEL_` are ignored, and
+    /// so is `UMAY_CONFIG`, which names the file.
     pub env: Vec<(String, String)>,
     /// Flags: the key's path, the value, and the flag as it was typed.
     pub flags: Vec<(String, String, String)>,
@@ -113,6 +115,7 @@ fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
     let watch = top.take("watch").and_then(|node| reader.bool(node));
     let (admin, admin_socket) = admin(reader, &mut top);
     let log = log(reader, &mut top);
+    let tracing = tracing::read(reader, &mut top);
     let timeouts = settings::timeouts(reader, &mut top);
     let limits = settings::limits(reader, &mut top);
     let http2 = settings::http2(reader, &mut top);
@@ -130,6 +133,7 @@ fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
         admin,
         admin_socket,
         log,
+        tracing,
         timeouts,
         limits,
         http2,

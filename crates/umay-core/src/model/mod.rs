@@ -11,9 +11,11 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 mod settings;
+mod tracing;
 mod upstream;
 
 pub use settings::{Http2, Limits, Timeouts};
+pub use tracing::{Collector, Otlp, Tracing};
 pub use upstream::{
     Consul, Discovery, Dns, Endpoint, Etcd, HashBy, Hedge, Outlier, Probe, ProbeKind, Retry,
     Scheme, Source, Sticky, Upstream, UpstreamLimits, UpstreamTls,
@@ -37,6 +39,8 @@ pub struct Model {
     pub admin_socket: Option<PathBuf>,
     /// The access log and the event log.
     pub log: Log,
+    /// Traces; `None` (default) if nothing is traced.
+    pub tracing: Option<Tracing>,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// Caps.

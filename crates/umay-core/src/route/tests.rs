@@ -29,6 +29,7 @@ pub(super) fn model(routes: Vec<Route>) -> Model {
             access: AccessLog::Off,
             level: String::new(),
         },
+        tracing: None,
         timeouts: Timeouts::default(),
         limits: Limits::default(),
         http2: crate::model::Http2::default(),
