@@ -2,6 +2,13 @@
 
 use super::{Formats, Propagators, Received};
 
+impl Trace {
+    /// `tracestate` goes on as it came.
+    pub fn keeps_state(&self) -> bool {
+        self.keeps_state
+    }
+}
+
 /// How it is decided whether a request is recorded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampler {

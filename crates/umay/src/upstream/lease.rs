@@ -2,7 +2,7 @@
 //! what balancing and healing know of the endpoint.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use umay_core::reason::Reason;
 
@@ -177,6 +177,19 @@ fn is_bad(reason: Reason) -> Option<bool> {
     }
 }
 
+/// An endpoint that could not be reached.
+#[derive(Debug)]
+pub struct Unreached {
+    /// The endpoint.
+    pub local: Rc<Local>,
+    /// When it was picked.
+    pub began: Instant,
+    /// When it was given up.
+    pub ended: Instant,
+    /// Why.
+    pub reason: Reason,
+}
+
 /// The attempts of one request or stream at the endpoints of an upstream.
 #[derive(Debug, Default)]
 pub struct Attempts {
@@ -194,6 +207,10 @@ pub struct Attempts {
     pub original: Option<std::net::SocketAddr>,
     /// The next attempt is within the budget already, or needs none.
     pub allowed: bool,
+    /// Endpoints that could not be reached, for who wants to tell of them and takes them out.
+    pub trail: Option<Vec<Unreached>>,
+    /// When the last attempt began, if there is a trail.
+    pub began: Option<Instant>,
     /// Endpoints that could not be reached.
     failed: Vec<Rc<Local>>,
     /// Why the last of them could not.
@@ -206,6 +223,23 @@ impl Attempts {
         Self {
             fresh,
             ..Self::default()
+        }
+    }
+
+    /// Notes when an attempt begins, if there is a trail.
+    pub(super) fn begins(&mut self) {
+        self.began = self.trail.is_some().then(Instant::now);
+    }
+
+    /// Leaves a trail of an endpoint that could not be reached.
+    pub(super) fn unreached(&mut self, local: &Rc<Local>, reason: Reason) {
+        if let (Some(trail), Some(began)) = (&mut self.trail, self.began) {
+            trail.push(Unreached {
+                local: Rc::clone(local),
+                began,
+                ended: Instant::now(),
+                reason,
+            });
         }
     }
 

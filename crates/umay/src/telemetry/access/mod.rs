@@ -18,12 +18,14 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, SystemTime};
 
 use umay_core::reason::Reason;
+use umay_core::trace::digits;
 
 use self::clock::Clock;
 use self::line::{flag, ip, key, millis, number, socket, string, text, word};
 use self::writer::{Message, Shared};
 
 pub use self::clock::rfc3339;
+pub(super) use self::redact::plain_query as redacted_query;
 pub use self::writer::AccessWriter;
 
 /// Bytes after which a batch is handed over.
@@ -64,6 +66,10 @@ pub struct Attempts<'a> {
 #[allow(missing_docs)]
 pub struct HttpEntry<'a> {
     pub request_id: &'a [u8],
+    /// The trace that it belongs to, if it does.
+    pub trace_id: Option<u128>,
+    /// Its own span in that, if it is traced here.
+    pub span_id: Option<u64>,
     pub downstream: Downstream<'a>,
     /// `http/1.0`, `http/1.1`.
     pub proto: &'static str,
@@ -99,6 +105,10 @@ pub struct HttpEntry<'a> {
 /// A raw stream or tunnel that is over.
 #[derive(Clone, Copy, Debug)]
 pub struct TcpEntry<'a> {
+    /// Its trace and its span, if it is traced.
+    pub trace_id: Option<u128>,
+    /// See `trace_id`.
+    pub span_id: Option<u64>,
     /// The client's side.
     pub downstream: Downstream<'a>,
     /// What was detected, such as `mqtt`, `opaque`, or `websocket` for a tunnel.
@@ -225,6 +235,7 @@ fn http_members(out: &mut Vec<u8>, entry: &HttpEntry<'_>) {
     if !entry.request_id.is_empty() {
         text(out, string!("request_id"), entry.request_id);
     }
+    trace_members(out, entry.trace_id, entry.span_id);
     downstream_members(out, &entry.downstream);
     word(out, string!("proto"), entry.proto);
     text(out, string!("method"), entry.method);
@@ -252,7 +263,17 @@ fn http_members(out: &mut Vec<u8>, entry: &HttpEntry<'_>) {
     }
 }
 
+fn trace_members(out: &mut Vec<u8>, trace_id: Option<u128>, span_id: Option<u64>) {
+    if let Some(trace_id) = trace_id {
+        text(out, string!("trace_id"), &digits::<32>(trace_id));
+    }
+    if let Some(span_id) = span_id {
+        text(out, string!("span_id"), &digits::<16>(span_id.into()));
+    }
+}
+
 fn tcp_members(out: &mut Vec<u8>, entry: &TcpEntry<'_>) {
+    trace_members(out, entry.trace_id, entry.span_id);
     downstream_members(out, &entry.downstream);
     text(out, string!("proto"), entry.proto.as_bytes());
     if let Some(alpn) = entry.alpn {

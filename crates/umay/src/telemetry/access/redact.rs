@@ -10,8 +10,13 @@ use super::line::{cut, end_string, escape};
 pub(super) fn query(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     out.extend_from_slice(key);
     let (kept, cut) = cut(value);
-    parameters(out, kept);
+    parameters(out, kept, escape);
     end_string(out, cut);
+}
+
+/// Writes a query as it is but for its credentials: for what is not JSON.
+pub(in crate::telemetry) fn plain_query(out: &mut Vec<u8>, value: &[u8]) {
+    parameters(out, value, |out, bytes| out.extend_from_slice(bytes));
 }
 
 /// Writes a reference (a URL) whose query may hold credentials.
@@ -21,12 +26,12 @@ pub(super) fn reference(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     let mark = kept.iter().position(|byte| *byte == b'?');
     let (before, after) = kept.split_at(mark.map_or(kept.len(), |at| at + 1));
     escape(out, before);
-    parameters(out, after);
+    parameters(out, after, escape);
     end_string(out, cut);
 }
 
 /// Writes `name=value&…` with the values of credentials hidden.
-fn parameters(out: &mut Vec<u8>, value: &[u8]) {
+fn parameters(out: &mut Vec<u8>, value: &[u8], write: impl Fn(&mut Vec<u8>, &[u8])) {
     let mut unwritten = value;
     let mut rest = value;
     while let Some(equals) = rest.iter().position(|byte| *byte == b'=' || is_end(*byte)) {
@@ -38,13 +43,13 @@ fn parameters(out: &mut Vec<u8>, value: &[u8]) {
         let length = rest.iter().take_while(|byte| !is_end(**byte)).count();
         if length > 0 && is_credential(name) {
             let (clear, _) = unwritten.split_at(unwritten.len() - rest.len());
-            escape(out, clear);
+            write(out, clear);
             out.extend_from_slice(b"***");
             unwritten = rest.get(length..).unwrap_or_default();
         }
         rest = rest.get(length..).unwrap_or_default();
     }
-    escape(out, unwritten);
+    write(out, unwritten);
 }
 
 /// True for what ends a parameter: of this query, or of a URL that is a parameter itself.

@@ -30,6 +30,8 @@ fn downstream() -> Downstream<'static> {
 fn request() -> HttpEntry<'static> {
     HttpEntry {
         request_id: b"0190a1b2",
+        trace_id: Some(0xabc),
+        span_id: Some(0xd),
         downstream: downstream(),
         proto: "http/1.1",
         method: b"GET",
@@ -61,6 +63,8 @@ fn request() -> HttpEntry<'static> {
 fn bare() -> HttpEntry<'static> {
     HttpEntry {
         request_id: b"",
+        trace_id: None,
+        span_id: None,
         downstream: Downstream {
             client: "2001:db8::1".parse().unwrap(),
             peer: "[2001:db8::1]:9".parse().unwrap(),
@@ -167,6 +171,8 @@ fn a_request_has_its_members_in_order() {
 #[test]
 fn what_is_absent_is_left_out() {
     let tcp = TcpEntry {
+        trace_id: None,
+        span_id: None,
         downstream: bare().downstream,
         proto: "mqtt",
         alpn: None,

@@ -15,6 +15,7 @@ mod route;
 #[cfg(test)]
 mod tests;
 mod text;
+mod traces;
 mod upstream;
 mod worker;
 
@@ -25,5 +26,6 @@ pub use discovery::{DiscoveryMetrics, Origin, Update};
 pub use endpoint::{EndpointMetrics, EndpointShard};
 pub use registry::{Format, Registry};
 pub use route::{Exchange, RouteMetrics};
+pub use traces::TraceMetrics;
 pub use upstream::{Healing, UpstreamMetrics};
 pub use worker::{Detected, TlsVersion, WorkerMetrics};
