@@ -125,7 +125,8 @@ impl Setup {
             None => Command::new(&self.program),
         };
         for (key, _) in std::env::vars_os() {
-            if key.to_string_lossy().starts_with("UMAY_") {
+            let name = key.to_string_lossy();
+            if name.starts_with("UMAY_") || name.starts_with("OTEL_") {
                 command.env_remove(key);
             }
         }

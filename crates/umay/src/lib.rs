@@ -8,6 +8,7 @@ pub mod demo;
 pub mod detect;
 pub mod discover;
 pub mod drain;
+pub mod export;
 pub mod front;
 pub mod http;
 pub mod keeper;

@@ -8,7 +8,7 @@ use umay_core::model::Model;
 use crate::discover;
 use crate::site::{Route, Site};
 use crate::telemetry::metrics::Registry;
-use crate::tls::{self, TlsProblem};
+use crate::tls::{self, ClientTls, TlsProblem};
 use crate::upstream::Upstream;
 
 /// Everything that is made from the model before a socket is opened.
@@ -17,6 +17,8 @@ pub struct Plan {
     pub(super) upstreams: Arc<[Arc<Upstream>]>,
     pub(super) sites: Vec<Arc<Site>>,
     pub(super) workers: usize,
+    /// TLS to the collector of traces, if that is spoken to over it.
+    pub(super) collector_tls: Option<ClientTls>,
     /// What is questionable about files that are read again and again.
     doubts: Vec<TlsProblem>,
 }
@@ -64,6 +66,13 @@ impl Plan {
                 Err(more) => problems.extend(more),
             }
         }
+        let collector = model.tracing.as_ref().map(|tracing| &tracing.collector);
+        let collector = collector.filter(|collector| collector.endpoint.scheme.is_tls());
+        let collector_tls = collector.map(|collector| ClientTls::load(&collector.tls));
+        let collector_tls = collector_tls.transpose().unwrap_or_else(|more| {
+            problems.extend(more);
+            None
+        });
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -73,6 +82,7 @@ impl Plan {
             upstreams: upstreams.into(),
             sites,
             workers,
+            collector_tls,
             doubts: doubts.collect(),
         })
     }
@@ -81,6 +91,7 @@ impl Plan {
     pub fn warnings(&self) -> impl Iterator<Item = &TlsProblem> {
         let sites = self.sites.iter().filter_map(|site| site.tls.as_ref());
         let upstreams = self.upstreams.iter().filter_map(|upstream| upstream.tls());
+        let upstreams = upstreams.chain(&self.collector_tls);
         sites
             .flat_map(|tls| tls.warnings())
             .chain(upstreams.flat_map(|tls| tls.warnings()))

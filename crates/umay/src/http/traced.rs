@@ -250,7 +250,11 @@ impl Record {
     fn call_status(&self, traced: &Traced) -> Option<u32> {
         match self.reason {
             Some(reason) => Some(grpc::status(reason).into()),
-            None => traced.steps.iter().rev().find_map(|step| step.came.call_status),
+            None => traced
+                .steps
+                .iter()
+                .rev()
+                .find_map(|step| step.came.call_status),
         }
     }
 }

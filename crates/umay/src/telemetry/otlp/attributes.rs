@@ -19,7 +19,11 @@ const INTEGER: u32 = 3;
 pub fn attribute(out: &mut Vec<u8>, field: u32, name: &str, value: &[u8]) {
     let value = lossy(value);
     let any = length_of(STRING, value.len());
-    prefix(out, field, length_of(KEY, name.len()) + length_of(VALUE, any));
+    prefix(
+        out,
+        field,
+        length_of(KEY, name.len()) + length_of(VALUE, any),
+    );
     bytes(out, KEY, name.as_bytes());
     prefix(out, VALUE, any);
     bytes(out, STRING, value.as_bytes());
@@ -33,7 +37,11 @@ pub fn integer(out: &mut Vec<u8>, field: u32, name: &str, value: u32) {
         0 => any.extend_from_slice(&[(INTEGER << 3) as u8, 0]),
         value => number(&mut any, INTEGER, value.into()),
     }
-    prefix(out, field, length_of(KEY, name.len()) + length_of(VALUE, any.len()));
+    prefix(
+        out,
+        field,
+        length_of(KEY, name.len()) + length_of(VALUE, any.len()),
+    );
     bytes(out, KEY, name.as_bytes());
     bytes(out, VALUE, &any);
 }
@@ -76,11 +84,17 @@ mod tests {
     fn attributes_are_pairs() {
         let mut out = Vec::new();
         attribute(&mut out, 9, "url.path", b"/a\xff");
-        assert_eq!(read(&out), (b"url.path".to_vec(), Field::Bytes("/a\u{fffd}".as_bytes())));
+        assert_eq!(
+            read(&out),
+            (b"url.path".to_vec(), Field::Bytes("/a\u{fffd}".as_bytes()))
+        );
         for value in [0, 1, 443, 65_535, u32::MAX] {
             let mut out = Vec::new();
             integer(&mut out, 9, "server.port", value);
-            assert_eq!(read(&out), (b"server.port".to_vec(), Field::Number(value.into())));
+            assert_eq!(
+                read(&out),
+                (b"server.port".to_vec(), Field::Number(value.into()))
+            );
         }
     }
 

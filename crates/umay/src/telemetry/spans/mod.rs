@@ -46,7 +46,11 @@ pub struct Outlet {
 
 impl Outlet {
     /// A way of which so many bytes may wait to be sent.
-    pub fn new(queue: UnboundedSender<Spans>, most: usize, metrics: Arc<TraceMetrics>) -> Arc<Self> {
+    pub fn new(
+        queue: UnboundedSender<Spans>,
+        most: usize,
+        metrics: Arc<TraceMetrics>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             queue,
             waiting: AtomicUsize::new(0),
@@ -103,12 +107,7 @@ impl Tracer {
     /// A request's part in a trace, by the fields that came with it; `None` if nothing is traced. `trusted`
     /// says that its sender's word counts, `random` gives 64 fresh random bits.
     #[inline]
-    pub fn begin(
-        &self,
-        fields: &Fields,
-        trusted: bool,
-        random: impl Fn() -> u64,
-    ) -> Option<Trace> {
+    pub fn begin(&self, fields: &Fields, trusted: bool, random: impl Fn() -> u64) -> Option<Trace> {
         let active = self.0.borrow();
         let active = active.as_ref()?;
         Some(decide(&active.sampler, fields, trusted, random))
@@ -156,12 +155,7 @@ impl Tracer {
 }
 
 #[inline(never)]
-fn decide(
-    sampler: &Sampler,
-    fields: &Fields,
-    trusted: bool,
-    random: impl Fn() -> u64,
-) -> Trace {
+fn decide(sampler: &Sampler, fields: &Fields, trusted: bool, random: impl Fn() -> u64) -> Trace {
     let received = Received::of(fields, &sampler.propagators);
     let random = [random(), random(), random(), random()];
     sampler.decide(&received, trusted, random)

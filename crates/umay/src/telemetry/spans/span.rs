@@ -223,7 +223,12 @@ impl RequestSpan<'_> {
         if let Some(port) = asked.port {
             integer(out, ATTRIBUTE, "server.port", port.into());
         }
-        attribute(out, ATTRIBUTE, "network.protocol.version", version(asked.version));
+        attribute(
+            out,
+            ATTRIBUTE,
+            "network.protocol.version",
+            version(asked.version),
+        );
         ip(out, "client.address", self.client);
         ip(out, "network.peer.address", self.peer.ip().to_canonical());
         integer(out, ATTRIBUTE, "network.peer.port", self.peer.port().into());
@@ -239,7 +244,12 @@ impl RequestSpan<'_> {
             attribute(out, ATTRIBUTE, "umay.upstream", upstream.as_bytes());
         }
         if self.status > 0 {
-            integer(out, ATTRIBUTE, "http.response.status_code", self.status.into());
+            integer(
+                out,
+                ATTRIBUTE,
+                "http.response.status_code",
+                self.status.into(),
+            );
         }
         error_type(out, self.reason, self.status, 500);
         call(out, asked.call, self.call_status);
@@ -284,7 +294,12 @@ impl AttemptSpan<'_> {
             attribute(out, ATTRIBUTE, "umay.overtaken", b"true");
         }
         if self.status > 0 {
-            integer(out, ATTRIBUTE, "http.response.status_code", self.status.into());
+            integer(
+                out,
+                ATTRIBUTE,
+                "http.response.status_code",
+                self.status.into(),
+            );
         }
         error_type(out, self.reason, self.status, 400);
         call(out, asked.call, self.call_status);
@@ -325,7 +340,12 @@ impl StreamSpan<'_> {
             head.write(out);
             bytes(out, NAME, self.proto.as_bytes());
             attribute(out, ATTRIBUTE, "network.transport", b"tcp");
-            attribute(out, ATTRIBUTE, "network.protocol.name", self.proto.as_bytes());
+            attribute(
+                out,
+                ATTRIBUTE,
+                "network.protocol.name",
+                self.proto.as_bytes(),
+            );
             let client = self.peer.ip().to_canonical();
             ip(out, "client.address", client);
             ip(out, "network.peer.address", client);
