@@ -125,8 +125,10 @@ impl Setup {
             None => Command::new(&self.program),
         };
         for (key, _) in std::env::vars_os() {
-            let name = key.to_string_lossy();
-            if name.starts_with("UMAY_") || name.starts_with("OTEL_") {
+            if ["UMAY_", "OTEL_"]
+                .iter()
+                .any(|own| key.to_string_lossy().starts_with(own))
+            {
                 command.env_remove(key);
             }
         }

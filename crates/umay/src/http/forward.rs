@@ -180,7 +180,7 @@ impl Exchange {
     fn attempts(&self, request: &Request, record: &Record, share: &Rc<Share>) -> Attempts {
         let mut attempts = Attempts::new(false);
         attempts.original = self.client.original;
-        attempts.trail = record.is_recorded().then(Vec::new);
+        attempts.trail = record.is_recorded().then(Box::default);
         let upstream = share.upstream();
         if upstream.wants_key() {
             let by = &upstream.model.hash_by;

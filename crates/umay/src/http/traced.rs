@@ -142,7 +142,7 @@ impl Record {
         let (Some(traced), Some(trail)) = (&mut self.traced, &mut attempts.trail) else {
             return;
         };
-        for unreached in trail.drain(..) {
+        for unreached in trail.unreached.drain(..) {
             traced.steps.push(Step {
                 span_id: some_id(worker.random()),
                 local: unreached.local,
@@ -165,10 +165,11 @@ impl Record {
         };
         traced.current = some_id(worker.random());
         if traced.trace.sampled {
+            let began = attempts.trail.as_ref().and_then(|trail| trail.began);
             traced.steps.push(Step {
                 span_id: traced.current,
                 local: Rc::clone(local),
-                started: attempts.began.unwrap_or_else(Instant::now),
+                started: began.unwrap_or_else(Instant::now),
                 ended: None,
                 came: Came::default(),
             });

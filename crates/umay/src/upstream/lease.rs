@@ -177,6 +177,15 @@ fn is_bad(reason: Reason) -> Option<bool> {
     }
 }
 
+/// What is kept of attempts for who tells of them.
+#[derive(Debug, Default)]
+pub struct Trail {
+    /// When the last one began.
+    pub began: Option<Instant>,
+    /// Endpoints that could not be reached, until they are taken out.
+    pub unreached: Vec<Unreached>,
+}
+
 /// An endpoint that could not be reached.
 #[derive(Debug)]
 pub struct Unreached {
@@ -207,10 +216,8 @@ pub struct Attempts {
     pub original: Option<std::net::SocketAddr>,
     /// The next attempt is within the budget already, or needs none.
     pub allowed: bool,
-    /// Endpoints that could not be reached, for who wants to tell of them and takes them out.
-    pub trail: Option<Vec<Unreached>>,
-    /// When the last attempt began, if there is a trail.
-    pub began: Option<Instant>,
+    /// What is kept of attempts for who wants to tell of them.
+    pub trail: Option<Box<Trail>>,
     /// Endpoints that could not be reached.
     failed: Vec<Rc<Local>>,
     /// Why the last of them could not.
@@ -228,13 +235,17 @@ impl Attempts {
 
     /// Notes when an attempt begins, if there is a trail.
     pub(super) fn begins(&mut self) {
-        self.began = self.trail.is_some().then(Instant::now);
+        if let Some(trail) = &mut self.trail {
+            trail.began = Some(Instant::now());
+        }
     }
 
     /// Leaves a trail of an endpoint that could not be reached.
     pub(super) fn unreached(&mut self, local: &Rc<Local>, reason: Reason) {
-        if let (Some(trail), Some(began)) = (&mut self.trail, self.began) {
-            trail.push(Unreached {
+        if let Some(trail) = &mut self.trail
+            && let Some(began) = trail.began
+        {
+            trail.unreached.push(Unreached {
                 local: Rc::clone(local),
                 began,
                 ended: Instant::now(),

@@ -19,7 +19,7 @@ mod view;
 
 pub use connect::Failure;
 pub use endpoint::Endpoint;
-pub use lease::{Attempts, Lease, Unreached};
+pub use lease::{Attempts, Lease, Trail, Unreached};
 pub use local::Local;
 pub use multiplex::{Awaited, Ticket};
 pub use pool::Link;

@@ -134,6 +134,8 @@ fn a_request_has_its_members_in_order() {
     let lines = logged(|log| log.http(&request()));
     let expected = json!({
         "request_id": "0190a1b2",
+        "trace_id": "00000000000000000000000000000abc",
+        "span_id": "000000000000000d",
         "client_ip": "203.0.113.7",
         "peer": "10.0.0.1:4321",
         "listener": "web",

@@ -67,9 +67,17 @@ fn spans_come_whole_in_batches() {
     let [(2, Field::Bytes(span))] = read[..] else {
         panic!("{read:?}");
     };
-    assert_eq!(Reader::new(span).find(1), Some(Field::Bytes(&[0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 5])));
+    assert_eq!(
+        Reader::new(span).find(1),
+        Some(Field::Bytes(&[
+            0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 5
+        ]))
+    );
     assert_eq!(Reader::new(span).find(5), Some(Field::Bytes(b"GET /x")));
-    assert_eq!(Reader::new(span).find(8), Some(Field::Number(1_000_000_000)));
+    assert_eq!(
+        Reader::new(span).find(8),
+        Some(Field::Number(1_000_000_000))
+    );
     let text = String::from_utf8_lossy(span);
     assert!(!text.contains("s3cret") && text.contains("token=***"));
     tracer.flush();
