@@ -233,7 +233,7 @@ fn decoded(text: &str) -> String {
                 .map(|(high, low)| (high << 4 | low, after)),
             _ => None,
         };
-        let (byte, after) = pair.unwrap_or((u32::from(*first), after));
+        let (byte, after) = pair.unwrap_or_else(|| (u32::from(*first), after));
         bytes.extend(u8::try_from(byte));
         rest = after;
     }

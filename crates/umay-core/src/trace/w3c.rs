@@ -158,7 +158,7 @@ fn is_baggage_member(member: &[u8]) -> bool {
 /// The `traceparent` of a context.
 pub(super) fn written(context: &Outgoing<'_>) -> [u8; 55] {
     let trace = context.trace;
-    let flags = u8::from(trace.sampled) * SAMPLED | u8::from(trace.random) * RANDOM;
+    let flags = (u8::from(trace.sampled) * SAMPLED) | (u8::from(trace.random) * RANDOM);
     let mut out = [b'-'; 55];
     let trace_id: [u8; 32] = digits(trace.trace_id);
     let span_id: [u8; 16] = digits(context.span_id.into());

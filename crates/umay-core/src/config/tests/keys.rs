@@ -63,6 +63,7 @@ pub(super) fn document_with(path: &str, value: &str) -> String {
         _ if path.starts_with("to.") || path.starts_with("upstream.NAME.") => {
             document_with_upstream(path, key, &line)
         }
+        _ if path.starts_with("tracing.") => document_with_tracing(path, key, &line),
         _ => match path.rsplit_once('.').map_or("", |(table, _)| table) {
             "" => format!("{BASE}{line}"),
             "listener" => format!("{to}{secure}{line}"),
@@ -85,19 +86,25 @@ pub(super) fn document_with(path: &str, value: &str) -> String {
             table @ ("route.request_headers" | "route.response_headers") => {
                 route(&format!("{to}[{table}]\n{line}"))
             }
-            "tracing" if key == "endpoint" => format!("{BASE}[tracing]\n{line}"),
-            "tracing" => format!("{BASE}[tracing]\nendpoint = \"http://127.0.0.1\"\n{line}"),
-            "tracing.tls" => {
-                let pair = match key {
-                    "cert" => "key = \"a\"\n",
-                    "key" => "cert = \"a\"\n",
-                    _ => "",
-                };
-                let secure = "tracing.endpoint = \"https://a\"\n";
-                format!("{BASE}{secure}[tracing.tls]\n{line}{pair}")
-            }
             table => format!("{BASE}[{table}]\n{line}"),
         },
+    }
+}
+
+/// The same for a key of tracing.
+fn document_with_tracing(path: &str, key: &str, line: &str) -> String {
+    let pair = match key {
+        "cert" => "key = \"a\"\n",
+        "key" => "cert = \"a\"\n",
+        _ => "",
+    };
+    match path {
+        "tracing.endpoint" => format!("{BASE}[tracing]\n{line}"),
+        _ if path.starts_with("tracing.tls.") => {
+            let secure = "tracing.endpoint = \"https://a\"\n";
+            format!("{BASE}{secure}[tracing.tls]\n{line}{pair}")
+        }
+        _ => format!("{BASE}[tracing]\nendpoint = \"http://127.0.0.1\"\n{line}"),
     }
 }
 
