@@ -65,7 +65,7 @@ packages:
 
 # gRPC in Python, in a place of its own.
 python: packages
-	@target/python/bin/python -c "import grpc, grpc_health, jsonschema" 2> /dev/null || { \
+	@target/python/bin/python -c "import grpc, grpc_health, jsonschema, opentelemetry.sdk, opentelemetry.proto, opentelemetry.propagators.b3" 2> /dev/null || { \
 		python3 -m venv target/python && \
 		target/python/bin/python -m pip install -q -r crates/umay/tests/python/requirements.txt; \
 	}

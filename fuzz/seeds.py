@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes seeds for the fuzz targets into a directory: the messages of hostile.txt for those that read
-HTTP, the examples of the configuration for `config`, and everything for `detect`.
+HTTP, the examples of the configuration for `config`, contexts of traces for `trace`, and everything for `detect`.
 
 usage: seeds.py DIRECTORY
 """
@@ -60,7 +60,7 @@ def documents():
 
 
 def main(directory):
-    seeds = {name: set() for name in ("request_head", "response_head", "body", "exchange", "detect", "config")}
+    seeds = {name: set() for name in ("request_head", "response_head", "body", "exchange", "detect", "config", "trace")}
     for kind, wire in cases():
         if len(wire) > 4096:
             continue
@@ -78,6 +78,10 @@ def main(directory):
     hello += b"\x00\x07\x00\x00\x00\x03\x00\x01\x00"
     mqtt = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04abcd"
     seeds["detect"].update([hello, mqtt, b"\x00\x04", b"EHLO a\r\n"])
+    w3c = b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\ntracestate: a=1,t@s=2\nbaggage: a=1;b"
+    b3 = b"b3: 0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-d"
+    multi = b"X-B3-TraceId: 8448eb211c80319c\nX-B3-SpanId: b7ad6b7169203331\nX-B3-Sampled: 1"
+    seeds["trace"].update(first + fields for first in (b"+", b"-") for fields in (w3c, b3, multi, b"b3: 1"))
     for name, wires in seeds.items():
         folder = pathlib.Path(directory) / name
         folder.mkdir(parents=True, exist_ok=True)

@@ -40,6 +40,8 @@ class Case:
     more: int = 5_000
     # Instructions of a request that may not be exceeded, whatever is stored.
     budget: int | None = None
+    # What part of the requests is traced; the collector is the endpoint, which refuses all spans.
+    traced: float | None = None
 
 
 _ALL = [
@@ -48,6 +50,8 @@ _ALL = [
     Case("h1-endpoints", "the same with 1,000 endpoints", endpoints=1_000, short=10_000),
     Case("routes-read", "the configuration's check, per route", load=None),
     Case("h2", "HTTP/2 in the clear, small answers, 32 streams", load=steady.http2),
+    Case("h1-traced", "h1-small with one request in a hundred traced", traced=0.01),
+    Case("h1-traced-all", "h1-small with all requests traced", traced=1),
 ]
 
 CASES = {case.name: case for case in _ALL}
@@ -164,11 +168,14 @@ class Bench:
             'path = "/small"\nto = "app"\n'
             for number in range(routes)
         )
+        traced = self._case.traced
+        tracing = "" if traced is None else f'tracing = {{ endpoint = "http://127.0.0.1:{endpoint}", ratio = {traced} }}'
         return f"""
 workers = 1
 admin.bind = "off"
 log = {{ access = "{log}", level = "warn" }}
 timeouts = {{ keep_alive = "10m", upstream_idle = "10m" }}
+{tracing}
 
 [[listener]]
 listen = "127.0.0.1:{port}"

@@ -4,8 +4,8 @@
 
 use crate::config::{written_duration, written_syslog};
 use crate::model::{
-    AccessLog, Action, Addresses, Filter, HashBy, HeaderEdit, Log, Model, Part, Privacy, Rotate,
-    Source, Upstream, Var,
+    AccessLog, Action, Addresses, Endpoint, Filter, HashBy, HeaderEdit, Log, Model, Part, Privacy,
+    Rotate, Source, Upstream, Var,
 };
 
 macro_rules! kinds {
@@ -29,6 +29,7 @@ macro_rules! kinds {
 kinds! {
     AccessLog = "access_log", "The access log.";
     EventLog = "event_log", "The event log, on standard error.";
+    Traces = "traces", "Spans, as they are sent to a collector.";
     Metrics = "metrics", "Metrics and the pages of the admin listener.";
     Endpoints = "endpoints", "Requests and streams, as they go to endpoints.";
     ForwardedHeaders = "forwarded_headers", "Headers that tell endpoints who the client is.";
@@ -67,6 +68,7 @@ pub fn inventory(model: &Model) -> Vec<Entry> {
         "values are escaped, addresses of clients are shown as in the access log, and libraries tell what clients send at the levels debug and trace only",
         "by whoever reads it",
     ));
+    all.extend(traces(model));
     all.push(entry(
         Kind::Metrics,
         match model.admin {
@@ -128,6 +130,25 @@ fn entry(
         protection: protection.into(),
         kept: kept.into(),
     }
+}
+
+fn traces(model: &Model) -> Option<Entry> {
+    let tracing = model.tracing.as_ref()?;
+    let mut data = vec!["addresses of clients, paths, names asked for"];
+    if !model.privacy.gdpr {
+        data.push("queries");
+    }
+    if !model.privacy.hides("user-agent") {
+        data.push("user agents");
+    }
+    let Endpoint { host, port, .. } = &tracing.collector.endpoint;
+    Some(entry(
+        Kind::Traces,
+        format!("the collector at {host}, port {port}"),
+        data.join(", "),
+        "credentials in queries are hidden, addresses are shown as in the access log",
+        "by the collector",
+    ))
 }
 
 fn access_log(log: &Log, privacy: &Privacy) -> Option<Entry> {

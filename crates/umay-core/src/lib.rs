@@ -26,3 +26,4 @@ pub mod rest;
 pub mod roster;
 pub mod route;
 pub mod template;
+pub mod trace;

@@ -126,7 +126,10 @@ impl Setup {
             None => Command::new(&self.program),
         };
         for (key, _) in std::env::vars_os() {
-            if key.to_string_lossy().starts_with("UMAY_") {
+            if ["UMAY_", "OTEL_"]
+                .iter()
+                .any(|own| key.to_string_lossy().starts_with(own))
+            {
                 command.env_remove(key);
             }
         }

@@ -34,6 +34,7 @@ use umay_core::model::Model;
 
 use crate::admin::AdminState;
 use crate::drain::Phase;
+use crate::export::Exporter;
 use crate::keeper::Keeper;
 use crate::listener;
 use crate::original;
@@ -61,6 +62,7 @@ pub struct App {
     health: Health,
     admin: Admins,
     access: Option<AccessWriter>,
+    exporter: Option<Exporter>,
     keeper: Keeper,
     threads: Threads,
     /// Where it listens, by the listener's name.
@@ -121,6 +123,7 @@ impl App {
         let by_hand = inherited.by_hand();
         let status = control::with_by_hand(status::status(&plan, &health, &shown), &by_hand);
         let access = open_access_log(model, &plan)?;
+        let exporter = start_exporter(model, &plan)?;
         let keeper = Keeper::start(&plan.upstreams, &model.dns, &by_hand)
             .context("cannot watch over upstreams")?;
         let (ask, asks) = mpsc::channel(1);
@@ -142,7 +145,13 @@ impl App {
         let mut admin = Admins::new(state, reach);
         let opened = admin.open(model, inherited)?;
         let shares = share(&sockets, plan.workers)?;
-        let threads = Threads::start(model, &plan, shares, access.as_ref(), files)?;
+        let threads = Threads::start(
+            model,
+            &plan,
+            shares,
+            (access.as_ref(), exporter.as_ref()),
+            files,
+        )?;
         let rules = apply(&listening)?;
         // Who is asked instead of another process is not to say that it is not ready.
         if inherited.succeeds() {
@@ -164,6 +173,7 @@ impl App {
             health,
             admin,
             access,
+            exporter,
             keeper,
             threads,
             listening,
@@ -313,6 +323,9 @@ impl App {
         // Before the admin listener, so that what it counts is told as long as can be.
         self.admin.stop_socket();
         drop(self.keeper);
+        if let Some(exporter) = self.exporter {
+            exporter.stop(LAST_WORDS);
+        }
         if let Some(access) = self.access {
             access.stop(LAST_WORDS);
         }
@@ -324,6 +337,14 @@ fn open_access_log(model: &Model, plan: &Plan) -> anyhow::Result<Option<AccessWr
     let dropped = plan.registry.access_log_dropped().clone();
     AccessWriter::start(&model.log, &model.privacy, dropped)
         .with_context(|| format!("cannot open the access log {:?}", model.log.access))
+}
+
+fn start_exporter(model: &Model, plan: &Plan) -> anyhow::Result<Option<Exporter>> {
+    let Some(tracing) = &model.tracing else {
+        return Ok(None);
+    };
+    let started = Exporter::start(tracing, plan.collector_tls.clone(), &plan.registry.traces);
+    started.map(Some).context("cannot start to export spans")
 }
 
 /// The workers' threads, and how they are spoken to.
@@ -343,7 +364,7 @@ impl Threads {
         model: &Model,
         plan: &Plan,
         mut sockets: Vec<Vec<Vec<TcpListener>>>,
-        access: Option<&AccessWriter>,
+        (access, exporter): (Option<&AccessWriter>, Option<&Exporter>),
         files: usize,
     ) -> anyhow::Result<Self> {
         let (phase, _) = watch::channel(Phase::Open);
@@ -360,6 +381,7 @@ impl Threads {
                 workers: plan.workers,
                 registry: Arc::clone(&plan.registry),
                 access: access.map(AccessWriter::handle),
+                tracer: exporter.map(Exporter::handle),
                 upstreams: Arc::clone(&plan.upstreams),
                 sockets: plan
                     .sites

@@ -9,6 +9,7 @@ pub mod detect;
 pub mod discover;
 pub mod drain;
 pub mod explain;
+pub mod export;
 pub mod front;
 pub mod http;
 pub mod keeper;

@@ -10,7 +10,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use umay_core::model::{self, Action, Listener, Model, Protocol, Scheme, Source};
+use umay_core::model::{self, Action, Listener, Model, PathPattern, Protocol, Scheme, Source};
 use umay_core::reason::Reason;
 use umay_core::route::{RouteIdx, Table};
 
@@ -40,6 +40,8 @@ pub struct Route {
     pub model: model::Route,
     /// Its metrics.
     pub metrics: Arc<RouteMetrics>,
+    /// What spans call it (`http.route`): the one path that it matches, else its name.
+    pub pattern: String,
     /// The place of its upstream, if it has one.
     pub upstream: Option<usize>,
     /// It goes to where the client was headed.
@@ -215,6 +217,7 @@ impl Route {
             learned: learned(route),
             model: route.clone(),
             metrics: registry.route(&route.name),
+            pattern: pattern(route),
             upstream: match &route.action {
                 Action::Forward(name) => place(name),
                 Action::Redirect(_) | Action::Respond(_) => None,
@@ -260,6 +263,15 @@ impl Route {
         if self.undeclared && !speaks_http.load(Relaxed) {
             speaks_http.store(true, Relaxed);
         }
+    }
+}
+
+/// The path that a route matches, if that is one, else its name.
+fn pattern(route: &model::Route) -> String {
+    match &route.matches.paths[..] {
+        [PathPattern::Exact(path)] => path.clone(),
+        [PathPattern::Prefix(path)] => format!("{path}/*"),
+        _ => route.name.clone(),
     }
 }
 

@@ -1,10 +1,14 @@
 //! What is remembered of a raw stream, or of a connection that never became one, until it is over:
 //! for the access log and the metrics.
 
+use std::time::{Duration, SystemTime};
+
 use umay_core::reason::Reason;
+use umay_core::trace::Trace;
 
 use crate::site::{Client, Route};
 use crate::telemetry::access;
+use crate::telemetry::spans::StreamSpan;
 use crate::tunnel::Ended;
 use crate::worker::Worker;
 
@@ -52,12 +56,17 @@ impl<'a> Story<'a> {
         if reason.is_some() {
             worker.metrics.refusals.count(reason);
         }
+        let trace = self.trace(worker, client, duration);
         if !worker.access.is_on() {
             return;
         }
         worker.access.tcp(&access::TcpEntry {
             conn_id: client.id,
             wanted: self.route.is_none_or(|route| route.model.log),
+            trace: trace.map(|trace| access::Traced {
+                trace_id: trace.trace_id,
+                span_id: Some(trace.span_id),
+            }),
             downstream: client.downstream(client.peer.ip().to_canonical()),
             proto: self.proto,
             alpn: client.tls.as_ref().and_then(|tls| tls.alpn.as_deref()),
@@ -69,5 +78,25 @@ impl<'a> Story<'a> {
             duration,
             attempts: self.attempts,
         });
+    }
+
+    /// Tells of a stream that has found a route, if streams are traced and this one is.
+    fn trace(&self, worker: &Worker, client: &Client, duration: Duration) -> Option<Trace> {
+        let route = self.route?;
+        let trace = worker.tracer.begin_stream(|| worker.random())?;
+        worker.tracer.stream(&StreamSpan {
+            trace: &trace,
+            duration,
+            now: SystemTime::now(),
+            proto: self.proto,
+            peer: client.peer,
+            listener: &client.site.listener.name,
+            sni: client.sni(),
+            route: Some(&route.model.name),
+            upstream: self.attempts.upstream,
+            endpoint: self.attempts.endpoint,
+            reason: self.ended.reason,
+        });
+        Some(trace)
     }
 }

@@ -12,6 +12,7 @@ use crate::conn::{Buffers, DEFAULT_SIZE, Pipes, Timers};
 use crate::drain::Drain;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::WorkerMetrics;
+use crate::telemetry::spans::Tracer;
 
 /// One worker.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Worker {
     pub metrics: Arc<WorkerMetrics>,
     /// Its end of the access log.
     pub access: Rc<AccessLog>,
+    /// Its end of what is traced.
+    pub tracer: Rc<Tracer>,
     /// Deadlines.
     pub timers: Rc<Timers>,
     /// Read buffers.
@@ -79,6 +82,7 @@ impl Worker {
             index,
             metrics,
             access: Rc::new(access),
+            tracer: Rc::default(),
             timers: Timers::new(),
             buffers: Buffers::new(settings.buffer()),
             pipes: Rc::new(Pipes::new(pipes)),
@@ -97,6 +101,7 @@ impl Worker {
             index: self.index,
             metrics: Arc::clone(&self.metrics),
             access: Rc::clone(&self.access),
+            tracer: Rc::clone(&self.tracer),
             timers: Rc::clone(&self.timers),
             buffers: if same {
                 Rc::clone(&self.buffers)

@@ -20,6 +20,7 @@ use crate::listener::Acceptor;
 use crate::site::{Door, Site};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Registry;
+use crate::telemetry::spans::Tracer;
 use crate::upstream::{Upstream, Upstreams};
 use crate::worker::{Settings, Worker};
 
@@ -33,6 +34,8 @@ pub struct Setup {
     pub registry: Arc<Registry>,
     /// Its end of the access log; `None` if that is off.
     pub access: Option<AccessLog>,
+    /// Its end of what is traced; `None` if nothing is.
+    pub tracer: Option<Tracer>,
     /// All upstreams.
     pub upstreams: Arc<[Arc<Upstream>]>,
     /// Its sockets.
@@ -64,6 +67,8 @@ pub struct Change {
     pub most: usize,
     /// Another access log, if it is another.
     pub access: Option<AccessLog>,
+    /// Another end of what is traced, if it is another.
+    pub tracer: Option<Tracer>,
     /// Told when the worker has gone over to it.
     pub done: oneshot::Sender<()>,
 }
@@ -100,6 +105,9 @@ async fn live(mut setup: Setup) -> io::Result<()> {
         setup.settings,
         setup.pipes,
     );
+    worker
+        .tracer
+        .replace(setup.tracer.take().unwrap_or_default());
     let upstreams = Rc::new(Upstreams::new(&setup.upstreams, &worker, setup.workers));
     let front = Front::new(&worker, &upstreams);
     let mut doors = Doors {
@@ -124,6 +132,8 @@ async fn live(mut setup: Setup) -> io::Result<()> {
     }
     clock.abort();
     worker.access.flush();
+    // Connections that are not closed yet hold the worker, too.
+    worker.tracer.replace(Tracer::default());
     Ok(())
 }
 
@@ -181,6 +191,9 @@ impl Doors {
         if let Some(access) = change.access {
             self.worker.access.replace(access);
         }
+        if let Some(tracer) = change.tracer {
+            self.worker.tracer.replace(tracer);
+        }
         let mut old = std::mem::take(&mut self.open);
         for (site, sockets) in change.listeners {
             let same = |(door, _): &(Rc<Door>, _)| door.is_at(&site);
@@ -220,7 +233,7 @@ async fn follow(worker: &Worker, mut phase: watch::Receiver<Phase>) {
 
 /// The worker's clock.
 async fn tick(worker: Rc<Worker>, upstreams: Rc<RefCell<Rc<Upstreams>>>) {
-    /// Ticks between two looks at the pools: a second.
+    /// Ticks between two looks at the pools, and between two batches of spans: a second.
     const SWEEP: u64 = 20;
     let mut interval = interval(TICK);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -232,6 +245,7 @@ async fn tick(worker: Rc<Worker>, upstreams: Rc<RefCell<Rc<Upstreams>>>) {
         ticks += 1;
         if ticks.is_multiple_of(SWEEP) {
             upstreams.borrow().sweep();
+            worker.tracer.flush();
         }
     }
 }

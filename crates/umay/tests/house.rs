@@ -22,6 +22,7 @@ const FLOORS: &[&[&str]] = &[
         "admin",
         "demo",
         "explain",
+        "export",
         "keeper",
         "transparent",
     ],

@@ -167,7 +167,7 @@ fn in_plaintext(reader: &mut Reader, place: &Place, registries: &[Endpoint], wha
 }
 
 /// True if a host is this machine.
-fn is_here(host: &str) -> bool {
+pub(super) fn is_here(host: &str) -> bool {
     let address = host.parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

@@ -78,9 +78,14 @@ fn typed(around: &Around, node: &Node, path: &str) -> Node {
     let value = match (&node.value, key_at(path)) {
         (Value::Table(table), key) => {
             let headers = key.is_some_and(|key| takes(key, "table of headers"));
+            if key.is_some_and(|key| takes(key, "table of text")) {
+                return node.clone();
+            }
+            // What a collector is sent opens its door.
+            let secret = path == "tracing.headers";
             let below = |(name, place, node): &(String, Place, Node)| {
                 let node = match headers {
-                    true => header(around, name, node),
+                    true => header(around, secret || secret::is_secret(name), node),
                     false => typed(around, node, &below(path, name)),
                 };
                 (name.clone(), place.clone(), node)
@@ -169,8 +174,8 @@ fn file(around: &Around, node: &Node) -> Value {
     )
 }
 
-/// The value of a header: not if it is secret, but where it stands if it stands elsewhere.
-fn header(around: &Around, name: &str, node: &Node) -> Node {
+/// The value of a header: not if it is `secret`, but where it stands if it stands elsewhere.
+fn header(around: &Around, secret: bool, node: &Node) -> Node {
     let value = match &node.value {
         Value::Table(table) => {
             let entry = |(key, place, node): &(String, Place, Node)| {
@@ -184,9 +189,7 @@ fn header(around: &Around, name: &str, node: &Node) -> Node {
             Value::Table(table.iter().map(entry).collect())
         }
         Value::Untyped(text) if text == "true" => Value::Bool(true),
-        Value::Text(_) | Value::Untyped(_) if secret::is_secret(name) => {
-            Value::Text(REDACTED.to_owned())
-        }
+        Value::Text(_) | Value::Untyped(_) if secret => Value::Text(REDACTED.to_owned()),
         value => value.clone(),
     };
     Node {

@@ -16,6 +16,7 @@ mod keys;
 mod listeners;
 mod log;
 mod named;
+mod otel;
 mod picking;
 mod probe;
 mod problem;
@@ -27,6 +28,7 @@ mod section;
 mod settings;
 mod show;
 mod tls;
+mod tracing;
 mod tree;
 mod upstreams;
 
@@ -69,8 +71,8 @@ pub struct Sources {
     pub included: Vec<Included>,
     /// Values that the document only refers to, see [`Sources::complete`].
     pub values: Values,
-    /// Environment variables; those that do not begin with `UMAY_` are ignored, and so is
-    /// `UMAY_CONFIG`, which names the file.
+    /// Environment variables; those that begin neither with `UMAY_` nor with `OTEL_` are ignored, and
+    /// so is `UMAY_CONFIG`, which names the file.
     pub env: Vec<(String, String)>,
     /// Flags: the key's path, the value, and the flag as it was typed.
     pub flags: Vec<(String, String, String)>,
@@ -128,6 +130,7 @@ fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
     let mut log = log::log(reader, &mut top);
     let privacy = log::privacy(reader, &mut top);
     log::together(reader, &top, &mut log, &privacy);
+    let tracing = tracing::read(reader, &mut top);
     let timeouts = settings::timeouts(reader, &mut top);
     let limits = settings::limits(reader, &mut top);
     let http2 = settings::http2(reader, &mut top);
@@ -146,6 +149,7 @@ fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
         admin_socket,
         log,
         privacy,
+        tracing,
         timeouts,
         limits,
         http2,

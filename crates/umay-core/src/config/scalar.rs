@@ -9,7 +9,9 @@ use crate::route::has_dot_segments;
 
 mod upstream;
 
-pub(super) use upstream::{cookie, hash_by, registry, resolver, srv, statuses, target};
+pub(super) use upstream::{
+    collector, cookie, hash_by, nowhere, registry, resolver, srv, statuses, target,
+};
 
 /// `300ms`, `15s`, `2m`, `1h`, `7d`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {

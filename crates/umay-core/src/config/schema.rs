@@ -179,6 +179,11 @@ fn of_kind(kind: &str, key: &Key) -> Value {
             }
             json!({ "type": "object", "additionalProperties": any(values) })
         }
+        "table of text" => {
+            // A name with a dot in it may be written as a table.
+            let inner = json!({ "type": "object" });
+            json!({ "type": "object", "additionalProperties": any(vec![text(), inner]) })
+        }
         word if word.starts_with('"') => json!({ "const": word.trim_matches('"') }),
         _ => text(),
     }

@@ -22,6 +22,7 @@ mod scalars;
 mod scalars_upstream;
 mod show;
 mod sources;
+mod tracing;
 mod upstreams;
 mod whole;
 

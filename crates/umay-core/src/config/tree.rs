@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Place, Problem, Severity};
-use super::{Sources, include, section};
+use super::{Sources, include, otel, section};
 
 /// A value and where it was written.
 #[derive(Clone, Debug)]
@@ -72,6 +72,7 @@ pub(super) fn build(sources: &Sources) -> (Node, Vec<Problem>) {
         let laid = lay(&mut root, &path, &place, node);
         problems.extend(laid.err());
     }
+    otel::lay(&mut root, sources, &mut problems);
     (root, problems)
 }
 

@@ -148,6 +148,11 @@ impl Policy<'_> {
 }
 
 impl Forwarded {
+    /// True if the peer is a proxy whose word counts.
+    pub fn is_trusted(&self) -> bool {
+        self.received.is_some()
+    }
+
     /// True if a received field must not be passed on as it is: [`Self::write`] writes it anew, or
     /// an untrusted peer tries to pass for a proxy with it. That holds for `x_forwarded_for` and
     /// the like too, since many endpoints read `_` in a name as `-`.

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 mod log;
 mod settings;
+mod tracing;
 mod upstream;
 mod words;
 
@@ -20,6 +21,7 @@ pub use log::{
     Privacy, Rotate, Syslog,
 };
 pub use settings::{Http2, Limits, Timeouts};
+pub use tracing::{Collector, Otlp, Tracing};
 pub use upstream::{
     Consul, Discovery, Dns, Endpoint, Etcd, HashBy, Hedge, Outlier, Probe, ProbeKind, Retry,
     Scheme, Source, Sticky, Upstream, UpstreamLimits, UpstreamTls,
@@ -45,6 +47,8 @@ pub struct Model {
     pub log: Log,
     /// What logs may tell of people.
     pub privacy: Privacy,
+    /// Traces; `None` (default) if nothing is traced.
+    pub tracing: Option<Tracing>,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// Caps.

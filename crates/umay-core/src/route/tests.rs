@@ -30,6 +30,7 @@ pub(super) fn model(routes: Vec<Route>) -> Model {
             ..Log::default()
         },
         privacy: crate::model::Privacy::default(),
+        tracing: None,
         timeouts: Timeouts::default(),
         limits: Limits::default(),
         http2: crate::model::Http2::default(),

@@ -11,7 +11,7 @@ use super::certificates;
 use crate::discover;
 use crate::site::{Route, Site};
 use crate::telemetry::metrics::Registry;
-use crate::tls::{self, CertificateInfo, ServerTls, TlsProblem};
+use crate::tls::{self, CertificateInfo, ClientTls, ServerTls, TlsProblem};
 use crate::upstream::Upstream;
 
 /// Everything that is made from the model before a socket is opened.
@@ -20,6 +20,8 @@ pub struct Plan {
     pub(super) upstreams: Arc<[Arc<Upstream>]>,
     pub(super) sites: Vec<Arc<Site>>,
     pub(super) workers: usize,
+    /// TLS to the collector of traces, if that is spoken to over it.
+    pub(super) collector_tls: Option<ClientTls>,
     /// What is questionable about files that are read again and again.
     doubts: Vec<TlsProblem>,
     /// Certificates that have expired or soon will; of the first plan only, since the process goes on telling itself.
@@ -89,6 +91,13 @@ impl Plan {
                 Err(more) => problems.extend(more),
             }
         }
+        let collector = model.tracing.as_ref().map(|tracing| &tracing.collector);
+        let collector = collector.filter(|collector| collector.endpoint.scheme.is_tls());
+        let collector_tls = collector.map(|collector| ClientTls::load(&collector.tls));
+        let collector_tls = collector_tls.transpose().unwrap_or_else(|more| {
+            problems.extend(more);
+            None
+        });
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -98,6 +107,7 @@ impl Plan {
             upstreams: upstreams.into(),
             sites,
             workers,
+            collector_tls,
             doubts: doubts.collect(),
             expiring: Vec::new(),
             told: HashSet::new(),

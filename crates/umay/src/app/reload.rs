@@ -15,7 +15,10 @@ use umay_core::config::Purpose;
 use umay_core::model::{EventFormat, Log, Model};
 
 use super::status::Shown;
-use super::{App, Plan, bind, most_connections, open_access_log, share, supervisor};
+use super::{
+    App, Plan, bind, most_connections, open_access_log, share, start_exporter, supervisor,
+};
+use crate::export::Exporter;
 use crate::original;
 use crate::site::Site;
 use crate::telemetry::access::{AccessLog, AccessWriter};
@@ -139,6 +142,7 @@ impl App {
         let admin = self.admin.open_other(&model, &self.model);
         let admin = admin.map_err(|error| format!("{error:#}"))?;
         let access = self.other_access_log(&model)?;
+        let exporter = self.other_exporter(&model, &plan)?;
         // From here on nothing can go wrong.
         for warning in &warnings {
             tracing::warn!("{warning}");
@@ -160,11 +164,19 @@ impl App {
         // What is left of them is to be closed as soon as the workers have gone over.
         drop(before);
         let logs = access.as_ref().map(Option::as_ref);
-        self.tell_workers(&model, &plan, shares, logs).await;
+        let tracers = exporter.as_ref().map(Option::as_ref);
+        self.tell_workers(&model, &plan, shares, (logs, tracers))
+            .await;
         if let Some(access) = access
             && let Some(former) = std::mem::replace(&mut self.access, access)
         {
             // It ends when all is written, which nobody has to wait for.
+            drop(tokio::task::spawn_blocking(|| former.stop(PATIENCE)));
+        }
+        if let Some(exporter) = exporter
+            && let Some(former) = std::mem::replace(&mut self.exporter, exporter)
+        {
+            // It has all spans that were recorded before.
             drop(tokio::task::spawn_blocking(|| former.stop(PATIENCE)));
         }
         if let Err(error) = self.admin.start(admin) {
@@ -190,7 +202,7 @@ impl App {
         model: &Model,
         plan: &Plan,
         mut shares: Vec<Vec<Vec<std::net::TcpListener>>>,
-        access: Option<Option<&AccessWriter>>,
+        (access, tracers): (Option<Option<&AccessWriter>>, Option<Option<&Exporter>>),
     ) {
         let mut all = Vec::new();
         for tell in &self.threads.changes {
@@ -208,6 +220,7 @@ impl App {
                 settings: Settings::of(model),
                 most: most_connections(model, self.files),
                 access: access.map(|log| log.map_or_else(AccessLog::off, AccessWriter::handle)),
+                tracer: tracers.map(|exporter| exporter.map(Exporter::handle).unwrap_or_default()),
                 done,
             };
             // One that has ended is told of by itself.
@@ -244,6 +257,25 @@ impl App {
         }
         let opened = open_access_log(model, &self.plan);
         opened.map(Some).map_err(|error| format!("{error:#}"))
+    }
+
+    /// What exports the spans of a model, if that is another than now.
+    fn other_exporter(
+        &self,
+        model: &Model,
+        plan: &Plan,
+    ) -> Result<Option<Option<Exporter>>, String> {
+        let tls = plan.collector_tls.as_ref();
+        let same = match (&self.exporter, &model.tracing) {
+            (Some(exporter), Some(tracing)) => exporter.is_for(tracing, tls),
+            (None, None) => true,
+            _ => false,
+        };
+        if same {
+            return Ok(None);
+        }
+        let started = start_exporter(model, plan);
+        started.map(Some).map_err(|error| format!("{error:#}"))
     }
 
     /// Says what takes effect with the next start only.

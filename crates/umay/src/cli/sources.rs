@@ -74,7 +74,7 @@ pub(super) fn read(file: Option<PathBuf>, flags: &Flags) -> anyhow::Result<Sourc
         file,
         env: env::vars_os()
             .map(ours)
-            .filter(|(name, _)| name.starts_with("UMAY_"))
+            .filter(|(name, _)| name.starts_with("UMAY_") || name.starts_with("OTEL_"))
             .collect(),
         flags: flags.concat(),
         ..Sources::default()

@@ -18,6 +18,7 @@ use super::exchange::{Exchange, Next};
 use super::forward::Way;
 use super::record::Record;
 use super::scratch::Scratch;
+use super::traced::Came;
 use super::{affinity, answer, head};
 use crate::tunnel;
 use crate::upstream::{Attempts, Failure, Lease, Link, Opened};
@@ -32,6 +33,7 @@ impl Exchange {
         (way, attempts): (&Way<'_>, &Attempts),
         (opened, lease): (Opened, Lease),
     ) -> Result<Tried, Attempt> {
+        let span = record.attempt_begins(&self.http.worker, attempts, lease.local());
         match self.begin(scratch, record, way.route, up, opened) {
             Ok(mut link) => {
                 (record.reused, record.connect) = (link.reused, link.connect);
@@ -44,13 +46,16 @@ impl Exchange {
                     lease,
                     state,
                     dead: false,
+                    span,
                 })
             }
             Err(failure) if failure.reason == Reason::UpstreamRefusedStream => {
+                record.attempt_came(span, Came::failed(failure.reason));
                 lease.fail(failure.reason);
                 Err(Attempt::Refused(failure))
             }
             Err(failure) => {
+                record.attempt_came(span, Came::failed(failure.reason));
                 lease.cancel();
                 Err(Attempt::Failed(failure.reason, failure.detail))
             }
@@ -81,6 +86,7 @@ impl Exchange {
                 client: &self.client,
                 request: &scratch.request,
                 forwarded,
+                trace: None,
                 route: Some(route),
                 sticky: sticky.as_deref(),
             },
@@ -146,6 +152,7 @@ impl Exchange {
         tried: Tried,
         end: End,
     ) -> Attempt {
+        record.attempt_ended(&tried, &end, scratch);
         let (reason, detail) = match end {
             End::Late => return Attempt::Late(Box::new(tried)),
             End::Switch => return Attempt::Switch(Box::new(tried)),
@@ -319,6 +326,8 @@ pub(super) struct Tried {
     pub(super) state: State,
     /// There will be no answer.
     pub(super) dead: bool,
+    /// Its place among the attempts that are recorded.
+    pub(super) span: usize,
 }
 
 impl Tried {

@@ -172,6 +172,11 @@ impl Half {
         }
     }
 
+    /// The trailers that have come behind it from there.
+    pub(super) fn trailers<'a>(&'a self, from: &'a Conn) -> Option<&'a Fields> {
+        trailers(&self.decoder, from)
+    }
+
     /// What was sent will not have to be sent again.
     pub(super) fn release(&mut self, from: &mut Conn) {
         self.hold = false;

@@ -81,6 +81,7 @@ impl Exchange {
         let worker = Rc::clone(&self.http.worker);
         let _in_flight = worker.metrics.http.in_flight.hold();
         self.identify(scratch, record);
+        record.trace(&worker, &scratch.request);
         let site = Arc::clone(&self.client.site);
         let mut route = None;
         let next = match head {
@@ -258,6 +259,7 @@ impl Exchange {
             client: &self.client,
             request: &scratch.request,
             forwarded,
+            trace: None,
             route,
             sticky: None,
         };

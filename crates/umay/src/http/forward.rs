@@ -16,6 +16,7 @@ use super::duplex::{reset_by_client, watch_client};
 use super::exchange::{Exchange, Next};
 use super::record::Record;
 use super::scratch::Scratch;
+use super::traced::Came;
 use super::{affinity, head, head2, websocket};
 use crate::conn::{Millis, NEVER};
 use crate::site::Route;
@@ -42,6 +43,7 @@ impl Exchange {
             let opened = self.open(&way, &mut attempts, rival.as_deref_mut());
             let opened = opened.await;
             (record.attempts, record.queued) = (attempts.count, attempts.queued);
+            record.unreached(&self.http.worker, &mut attempts);
             let last = attempts.last.clone();
             record.endpoint = last.map(|local| (Rc::clone(share), local));
             let mut attempt = match opened {
@@ -153,6 +155,7 @@ impl Exchange {
     ) -> Pin<Box<dyn Future<Output = Attempt> + 'a>> {
         Box::pin(async move {
             if matches!(attempt, Attempt::Over(_) | Attempt::Switch(_)) {
+                record.attempt_came(rival.span, Came::overtaken());
                 rival.give_up();
                 return attempt;
             }
@@ -177,6 +180,7 @@ impl Exchange {
     fn attempts(&self, request: &Request, record: &Record, share: &Rc<Share>) -> Attempts {
         let mut attempts = Attempts::new(false);
         attempts.original = self.client.original;
+        attempts.trail = record.is_recorded().then(Box::default);
         let upstream = share.upstream();
         if upstream.wants_key() {
             let by = &upstream.model.hash_by;
@@ -278,6 +282,7 @@ impl Exchange {
             client: &self.client,
             request: &scratch.request,
             forwarded,
+            trace: record.outgoing(),
             route: Some(route),
             sticky: None,
         };

@@ -4,6 +4,7 @@
 use umay_core::headers::{ConnectionNamed, Forwarded, TooManyOptions, is_hop_by_hop};
 use umay_core::message::{FieldId, Fields, Framing, Method, Request, Response, Version};
 use umay_core::model::{Filter, HeaderEdit, Var};
+use umay_core::trace::Outgoing;
 use umay_core::{route, template};
 use umay_h1 as h1;
 
@@ -14,6 +15,8 @@ pub(super) struct Context<'a> {
     pub(super) client: &'a Client,
     pub(super) request: &'a Request,
     pub(super) forwarded: &'a Forwarded,
+    /// The trace that the endpoint is told of, if there is one to tell of.
+    pub(super) trace: Option<Outgoing<'a>>,
     /// `None` if no route was found.
     pub(super) route: Option<&'a Route>,
     /// `Set-Cookie` that keeps the client at its endpoint.
@@ -87,7 +90,8 @@ pub(super) fn request_fields(cx: &Context<'_>, out: &mut impl Put) -> Result<(),
             || is_hop_by_hop(id)
             || named.names(id, name)
             || cx.forwarded.replaces(id, name)
-            || cx.is_edited(request_edit, name);
+            || cx.is_edited(request_edit, name)
+            || cx.trace.is_some_and(|trace| trace.replaces(id, name));
         !ends_here
     });
     let replaced = |name: &[u8]| cx.is_edited(request_edit, name);
@@ -97,6 +101,13 @@ pub(super) fn request_fields(cx: &Context<'_>, out: &mut impl Put) -> Result<(),
                 out.put(name, value);
             }
         });
+    if let Some(trace) = &cx.trace {
+        trace.write(&mut |name, value| {
+            if !replaced(name) {
+                out.put(name, value);
+            }
+        });
+    }
     let via: &[u8] = match request.version {
         Version::Http2 => b"2 umay",
         Version::Http10 | Version::Http11 => b"1.1 umay",

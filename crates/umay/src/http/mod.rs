@@ -18,6 +18,7 @@ mod head2;
 mod multiplexed;
 mod record;
 mod scratch;
+mod traced;
 mod websocket;
 
 use std::cell::RefCell;

@@ -9,8 +9,9 @@ use umay_core::message::{FieldId, Request};
 use umay_core::reason::Reason;
 
 use super::head::scheme;
+use super::traced::Traced;
 use crate::site::{Client, Route};
-use crate::telemetry::access::{Attempts, HttpEntry};
+use crate::telemetry::access::{self, Attempts, HttpEntry};
 use crate::telemetry::metrics::Exchange;
 use crate::upstream::{Local, Share, Took};
 use crate::worker::Worker;
@@ -38,6 +39,8 @@ pub(super) struct Record {
     /// The upstream and the last endpoint.
     pub(super) endpoint: Option<(Rc<Share>, Rc<Local>)>,
     pub(super) forwarded: Option<Forwarded>,
+    /// Its part in a trace, if anything is traced.
+    pub(super) traced: Option<Traced>,
 }
 
 impl Record {
@@ -58,6 +61,7 @@ impl Record {
             reused: false,
             endpoint: None,
             forwarded: None,
+            traced: None,
         }
     }
 
@@ -95,9 +99,19 @@ impl Record {
             };
             route.metrics.count(worker.index, &exchange);
         }
+        self.tell_spans(worker, client, route, request, self.scheme(client));
         if worker.access.is_on() {
             let entry = self.entry(client, route, request, status, now);
             worker.access.http(&entry);
+        }
+    }
+
+    /// The scheme that the client itself used, as far as is known.
+    fn scheme(&self, client: &Client) -> &'static str {
+        match &self.forwarded {
+            Some(forwarded) => scheme(forwarded),
+            None if client.tls.is_some() => "https",
+            None => "http",
         }
     }
 
@@ -114,21 +128,17 @@ impl Record {
             || client.peer.ip().to_canonical(),
             |forwarded| forwarded.client_ip,
         );
+        let (trace_id, span_id) = self.ids(request);
         let upstream = self.endpoint.as_ref().map(|(share, _)| share.upstream());
         let endpoint = self.endpoint.as_ref().map(|(_, local)| &local.endpoint);
         HttpEntry {
-            // Tracing is to tell where the request is in it.
-            trace: None,
+            trace: trace_id.map(|trace_id| access::Traced { trace_id, span_id }),
             wanted: route.is_none_or(|route| route.model.log),
             request_id: forwarded.map_or(b"", |f| f.request_id.as_bytes()),
             downstream: client.downstream(ip),
             proto: request.version.as_str(),
             method: request.method_bytes(),
-            scheme: match forwarded {
-                Some(forwarded) => scheme(forwarded),
-                None if client.tls.is_some() => "https",
-                None => "http",
-            },
+            scheme: self.scheme(client),
             host: request.authority_bytes(),
             path: request.path_bytes(),
             query: request.query_bytes(),

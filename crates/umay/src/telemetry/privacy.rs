@@ -7,7 +7,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use umay_core::headers::IpText;
@@ -20,6 +20,9 @@ const HASH: u8 = 2;
 
 /// As the configuration says.
 static SHOWN: AtomicU8 = AtomicU8::new(WHOLE);
+/// Values of queries, and the user agent, are left out of what is not the access log.
+static QUERIES: AtomicBool = AtomicBool::new(false);
+static USER_AGENT: AtomicBool = AtomicBool::new(false);
 static RING: Mutex<Option<Keyring>> = Mutex::new(None);
 
 /// Shows addresses as this says from now on.
@@ -30,6 +33,23 @@ pub fn set(privacy: &Privacy) {
         model::Addresses::Hash => HASH,
     };
     SHOWN.store(way, Relaxed);
+    QUERIES.store(privacy.gdpr, Relaxed);
+    USER_AGENT.store(privacy.hides("user-agent"), Relaxed);
+}
+
+/// True if addresses are told as they are, and with their ports.
+pub(super) fn shows_whole() -> bool {
+    SHOWN.load(Relaxed) == WHOLE
+}
+
+/// True if values of queries are left out.
+pub(super) fn hides_queries() -> bool {
+    QUERIES.load(Relaxed)
+}
+
+/// True if the user agent is left out.
+pub(super) fn hides_user_agent() -> bool {
+    USER_AGENT.load(Relaxed)
 }
 
 /// A client's address as it may be told.

@@ -2,7 +2,7 @@
 //! what balancing and healing know of the endpoint.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use umay_core::reason::Reason;
 
@@ -177,6 +177,28 @@ fn is_bad(reason: Reason) -> Option<bool> {
     }
 }
 
+/// What is kept of attempts for who tells of them.
+#[derive(Debug, Default)]
+pub struct Trail {
+    /// When the last one began.
+    pub began: Option<Instant>,
+    /// Endpoints that could not be reached, until they are taken out.
+    pub unreached: Vec<Unreached>,
+}
+
+/// An endpoint that could not be reached.
+#[derive(Debug)]
+pub struct Unreached {
+    /// The endpoint.
+    pub local: Rc<Local>,
+    /// When it was picked.
+    pub began: Instant,
+    /// When it was given up.
+    pub ended: Instant,
+    /// Why.
+    pub reason: Reason,
+}
+
 /// The attempts of one request or stream at the endpoints of an upstream.
 #[derive(Debug, Default)]
 pub struct Attempts {
@@ -196,6 +218,8 @@ pub struct Attempts {
     pub queued: Option<std::time::Duration>,
     /// The next attempt is within the budget already, or needs none.
     pub allowed: bool,
+    /// What is kept of attempts for who wants to tell of them.
+    pub trail: Option<Box<Trail>>,
     /// Endpoints that could not be reached.
     failed: Vec<Rc<Local>>,
     /// Why the last of them could not.
@@ -208,6 +232,27 @@ impl Attempts {
         Self {
             fresh,
             ..Self::default()
+        }
+    }
+
+    /// Notes when an attempt begins, if there is a trail.
+    pub(super) fn begins(&mut self) {
+        if let Some(trail) = &mut self.trail {
+            trail.began = Some(Instant::now());
+        }
+    }
+
+    /// Leaves a trail of an endpoint that could not be reached.
+    pub(super) fn unreached(&mut self, local: &Rc<Local>, reason: Reason) {
+        if let Some(trail) = &mut self.trail
+            && let Some(began) = trail.began
+        {
+            trail.unreached.push(Unreached {
+                local: Rc::clone(local),
+                began,
+                ended: Instant::now(),
+                reason,
+            });
         }
     }
 

@@ -20,7 +20,7 @@ mod view;
 
 pub use connect::{Failure, Took};
 pub use endpoint::Endpoint;
-pub use lease::{Attempts, Lease};
+pub use lease::{Attempts, Lease, Trail, Unreached};
 pub use local::Local;
 pub use multiplex::{Awaited, Ticket};
 pub use pool::Link;
@@ -290,6 +290,7 @@ impl Share {
             }
             attempts.count += 1;
             attempts.last = Some(Rc::clone(lease.local()));
+            attempts.begins();
             match self.reach(cargo, &lease, attempts.fresh, deadline).await {
                 Ok(opened) => return Ok((opened, lease)),
                 // Another worker was faster.
@@ -305,6 +306,7 @@ impl Share {
                         self.worker.timers.shed(1);
                     }
                     lease.fail(reason);
+                    attempts.unreached(&local, reason);
                     attempts.failed(local, failure);
                 }
             }

@@ -67,6 +67,35 @@ pub(in crate::config) fn registry(text: &str) -> Result<Endpoint, String> {
     }
 }
 
+/// A collector: a URL, and its path if it has one.
+pub(in crate::config) fn collector(text: &str) -> Result<(Endpoint, Option<&str>), String> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(format!(
+            "a collector has a URL; write \"http://{text}\" or \"https://{text}\""
+        ));
+    };
+    if !matches!(scheme, "http" | "https") {
+        return Err(format!(
+            "`{text}`: a collector is spoken to over http:// or https://"
+        ));
+    }
+    let slash = rest.find('/').unwrap_or(rest.len());
+    let (host, path) = rest.split_at(slash);
+    if !path
+        .bytes()
+        .all(|byte| matches!(byte, b'!'..=b'~') && byte != b'#')
+    {
+        return Err(format!("`{path}` is no path"));
+    }
+    let endpoint = endpoint(&format!("{scheme}://{host}"))?;
+    Ok((endpoint, (!path.is_empty()).then_some(path)))
+}
+
+/// An endpoint for what is read only to be checked.
+pub(in crate::config) fn nowhere() -> Endpoint {
+    Endpoint::new(Scheme::Http, String::new(), 0)
+}
+
 /// A server of DNS: an address, and a port if it is not 53.
 pub(in crate::config) fn resolver(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse::<IpAddr>() {

@@ -64,6 +64,7 @@ pub(super) fn document_with(path: &str, value: &str) -> String {
         _ if path.starts_with("to.") || path.starts_with("upstream.NAME.") => {
             document_with_upstream(path, key, &line)
         }
+        _ if path.starts_with("tracing.") => document_with_tracing(path, key, &line),
         _ => match path.rsplit_once('.').map_or("", |(table, _)| table) {
             "" => format!("{BASE}{line}"),
             "listener" => format!("{to}{secure}{line}"),
@@ -88,6 +89,23 @@ pub(super) fn document_with(path: &str, value: &str) -> String {
             }
             table => format!("{BASE}[{table}]\n{line}"),
         },
+    }
+}
+
+/// The same for a key of tracing.
+fn document_with_tracing(path: &str, key: &str, line: &str) -> String {
+    let pair = match key {
+        "cert" => "key = \"a\"\n",
+        "key" => "cert = \"a\"\n",
+        _ => "",
+    };
+    match path {
+        "tracing.endpoint" => format!("{BASE}[tracing]\n{line}"),
+        _ if path.starts_with("tracing.tls.") => {
+            let secure = "tracing.endpoint = \"https://a\"\n";
+            format!("{BASE}{secure}[tracing.tls]\n{line}{pair}")
+        }
+        _ => format!("{BASE}[tracing]\nendpoint = \"http://127.0.0.1\"\n{line}"),
     }
 }
 
@@ -157,7 +175,7 @@ fn every_key_takes_its_example() {
     }
 }
 
-/// A date is wrong for every key, and so is a number with a fraction for all but two. That is told
+/// A date is wrong for every key, and so is a number with a fraction for all but few. That is told
 /// where it stands.
 #[test]
 fn every_key_tells_a_wrong_kind_of_value_with_its_place() {
@@ -212,6 +230,8 @@ fn the_parser_asks_for_the_keys_of_the_list_and_no_others() {
         });
         // The tables in `certs` are told there.
         let told = path == "certs.cert" || path == "certs.key" || path == "upstream";
+        // So are values that stand elsewhere.
+        let told = told || path.starts_with("tracing.headers.NAME.");
         assert!(listed || told, "{path} is read but not in the list");
     }
 }

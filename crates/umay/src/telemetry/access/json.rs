@@ -1,6 +1,7 @@
 //! A line as a JSON object. What is absent is left out; what is there comes in a stable order.
 
 use umay_core::reason::Reason;
+use umay_core::trace::digits;
 
 use super::line::{decimal, flag, key, millis, number, string, text, word};
 use super::veil::Veil;
@@ -14,8 +15,10 @@ pub(super) fn http_members(out: &mut Vec<u8>, entry: &HttpEntry<'_>, veil: &Veil
         text(out, string!("request_id"), entry.request_id);
     }
     if let Some(trace) = &entry.trace {
-        text(out, string!("trace_id"), trace.trace_id);
-        text(out, string!("span_id"), trace.span_id);
+        text(out, string!("trace_id"), &digits::<32>(trace.trace_id));
+        if let Some(span_id) = trace.span_id {
+            text(out, string!("span_id"), &digits::<16>(span_id.into()));
+        }
     }
     downstream_members(out, &entry.downstream, veil);
     word(out, string!("proto"), entry.proto);

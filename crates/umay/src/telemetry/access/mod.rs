@@ -34,6 +34,7 @@ use self::veil::Veil;
 use self::writer::{Message, Shared};
 
 pub use self::clock::rfc3339;
+pub(super) use self::redact::plain_query as redacted_query;
 pub use self::writer::AccessWriter;
 
 /// Bytes after which a batch is handed over.
@@ -72,13 +73,13 @@ pub struct Secured {
     pub resumed: bool,
 }
 
-/// Where an entry is in a trace (W3C Trace Context), in hexadecimal.
+/// Where an entry is in a trace (W3C Trace Context).
 #[derive(Clone, Copy, Debug)]
-pub struct Traced<'a> {
-    /// 32 digits.
-    pub trace_id: &'a [u8],
-    /// 16 digits.
-    pub span_id: &'a [u8],
+pub struct Traced {
+    /// The trace.
+    pub trace_id: u128,
+    /// Its own span in that, if it is traced here.
+    pub span_id: Option<u64>,
 }
 
 /// The endpoint's side of an entry. The default is that none was tried.
@@ -106,7 +107,7 @@ pub struct Attempts<'a> {
 pub struct HttpEntry<'a> {
     pub request_id: &'a [u8],
     /// `None` if it is not traced.
-    pub trace: Option<Traced<'a>>,
+    pub trace: Option<Traced>,
     /// The route wants what goes well in the log.
     pub wanted: bool,
     pub downstream: Downstream<'a>,
@@ -163,6 +164,8 @@ pub struct TcpEntry<'a> {
     pub conn_id: u64,
     /// The route wants what goes well in the log.
     pub wanted: bool,
+    /// `None` if it is not traced.
+    pub trace: Option<Traced>,
     /// The client's side.
     pub downstream: Downstream<'a>,
     /// What was detected, such as `mqtt`, `opaque`, or `websocket` for a tunnel.

@@ -6,6 +6,7 @@
 use std::time::SystemTime;
 
 use umay_core::model::{LogField, LogPart, LogTemplate};
+use umay_core::trace::digits;
 
 use super::clock::Clock;
 use super::json::{HIDDEN, conn_id, share};
@@ -205,8 +206,16 @@ fn of_attempts(out: &mut Vec<u8>, field: LogField, of: &Attempts<'_>) -> bool {
 fn of_request(out: &mut Vec<u8>, field: LogField, entry: &HttpEntry<'_>, veil: &Veil) {
     match field {
         LogField::RequestId => inside(out, entry.request_id),
-        LogField::TraceId => inside(out, entry.trace.map_or(b"", |trace| trace.trace_id)),
-        LogField::SpanId => inside(out, entry.trace.map_or(b"", |trace| trace.span_id)),
+        LogField::TraceId => {
+            if let Some(trace) = entry.trace {
+                inside(out, &digits::<32>(trace.trace_id));
+            }
+        }
+        LogField::SpanId => {
+            if let Some(span_id) = entry.trace.and_then(|trace| trace.span_id) {
+                inside(out, &digits::<16>(span_id.into()));
+            }
+        }
         LogField::Proto => optional(out, Some(entry.proto)),
         LogField::Method => inside(out, entry.method),
         LogField::Scheme => optional(out, Some(entry.scheme)),

@@ -65,13 +65,28 @@ fn segments(out: &mut Vec<u8>, path: &[u8]) {
 /// Writes `name=value&…` with the values of credentials hidden, or with all of them. What has no name may be
 /// a value, and is hidden with all of them.
 fn parameters(out: &mut Vec<u8>, value: &[u8], all: bool) {
+    parameters_by(out, value, all, escape);
+}
+
+/// Writes a query for what is not JSON; with `all`, without any value.
+pub(in crate::telemetry) fn plain_query(out: &mut Vec<u8>, value: &[u8], all: bool) {
+    parameters_by(out, value, all, |out, bytes| out.extend_from_slice(bytes));
+}
+
+/// The same, with what it is written by.
+fn parameters_by(
+    out: &mut Vec<u8>,
+    value: &[u8],
+    all: bool,
+    write: impl Fn(&mut Vec<u8>, &[u8]) + Copy,
+) {
     let mut unwritten = value;
     let mut rest = value;
     while let Some(equals) = rest.iter().position(|byte| *byte == b'=' || is_end(*byte)) {
         let (name, after) = rest.split_at(equals);
         let nameless = after.first() != Some(&b'=');
         if nameless && all && !name.is_empty() {
-            hide(out, &mut unwritten, rest, name.len());
+            hide(out, &mut unwritten, rest, name.len(), write);
         }
         rest = after.get(1..).unwrap_or_default();
         if nameless {
@@ -79,20 +94,26 @@ fn parameters(out: &mut Vec<u8>, value: &[u8], all: bool) {
         }
         let length = rest.iter().take_while(|byte| !is_end(**byte)).count();
         if length > 0 && (all || is_credential(name)) {
-            hide(out, &mut unwritten, rest, length);
+            hide(out, &mut unwritten, rest, length, write);
         }
         rest = rest.get(length..).unwrap_or_default();
     }
     if all && !rest.is_empty() {
-        hide(out, &mut unwritten, rest, rest.len());
+        hide(out, &mut unwritten, rest, rest.len(), write);
     }
-    escape(out, unwritten);
+    write(out, unwritten);
 }
 
 /// Writes what comes before `rest`, and the sign in place of its first bytes.
-fn hide<'a>(out: &mut Vec<u8>, unwritten: &mut &'a [u8], rest: &'a [u8], length: usize) {
+fn hide<'a>(
+    out: &mut Vec<u8>,
+    unwritten: &mut &'a [u8],
+    rest: &'a [u8],
+    length: usize,
+    write: impl Fn(&mut Vec<u8>, &[u8]),
+) {
     let (clear, _) = unwritten.split_at(unwritten.len() - rest.len());
-    escape(out, clear);
+    write(out, clear);
     out.extend_from_slice(HIDDEN);
     *unwritten = rest.get(length..).unwrap_or_default();
 }

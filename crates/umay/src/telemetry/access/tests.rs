@@ -38,8 +38,8 @@ fn request() -> HttpEntry<'static> {
     HttpEntry {
         request_id: b"0190a1b2",
         trace: Some(Traced {
-            trace_id: b"4bf92f3577b34da6a3ce929d0e0e4736",
-            span_id: b"00f067aa0ba902b7",
+            trace_id: 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736,
+            span_id: Some(0x00f0_67aa_0ba9_02b7),
         }),
         wanted: true,
         downstream: downstream(),
@@ -223,6 +223,7 @@ fn what_is_absent_is_left_out() {
     let tcp = TcpEntry {
         conn_id: 0xabc,
         wanted: true,
+        trace: None,
         downstream: bare().downstream,
         proto: "mqtt",
         alpn: None,

@@ -28,6 +28,7 @@ impl Collector for Snapshot {
         let mut page = Page::new(encoder);
         let workers = Workers(self.0.workers());
         page.process(&self.0)?;
+        page.traces(&self.0.traces)?;
         page.connections(&workers)?;
         page.tls(&workers)?;
         page.certificates(&self.0.certificates.load())?;

@@ -17,6 +17,7 @@ mod route;
 mod tests;
 mod text;
 mod told;
+mod traces;
 mod upstream;
 mod worker;
 
@@ -28,5 +29,6 @@ pub use discovery::{DiscoveryMetrics, Origin, Update};
 pub use endpoint::{EndpointMetrics, EndpointShard};
 pub use registry::{Format, Registry};
 pub use route::{Exchange, RouteMetrics};
+pub use traces::TraceMetrics;
 pub use upstream::{Healing, UpstreamMetrics};
 pub use worker::{Detected, TlsVersion, WorkerMetrics};

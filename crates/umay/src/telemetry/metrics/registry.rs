@@ -14,6 +14,7 @@ use super::discovery::DiscoveryMetrics;
 use super::encode::Snapshot;
 use super::route::RouteMetrics;
 use super::text::to_classic;
+use super::traces::TraceMetrics;
 use super::upstream::UpstreamMetrics;
 use super::worker::WorkerMetrics;
 
@@ -28,6 +29,8 @@ pub struct Registry {
     upstreams: Named<UpstreamMetrics>,
     discoveries: Named<DiscoveryMetrics>,
     access_log_dropped: SharedCounter,
+    /// What became of spans.
+    pub traces: Arc<TraceMetrics>,
     /// Configurations that were read while the process ran.
     pub config: ConfigMetrics,
     /// For how long certificates are good; another one takes its place with another configuration.
@@ -62,6 +65,7 @@ impl Registry {
             upstreams: Mutex::default(),
             discoveries: Mutex::default(),
             access_log_dropped: SharedCounter::default(),
+            traces: Arc::default(),
             config: ConfigMetrics::default(),
             certificates: ArcSwap::default(),
             started: SystemTime::now(),
