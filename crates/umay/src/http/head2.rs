@@ -351,7 +351,7 @@ impl Put for HeaderMap {
             if let Ok(mut value) = HeaderValue::from_bytes(value) {
                 // No other message has it, so it is not to push others out of the peer's table of
                 // fields (RFC 7541 section 6.2.3).
-                value.set_sensitive(id == FieldId::XRequestId);
+                value.set_sensitive(matches!(id, FieldId::Traceparent | FieldId::XRequestId));
                 // Heads are capped far below what the map can hold.
                 let _ = self.try_append(name, value);
             }
