@@ -107,14 +107,7 @@ impl App {
         privacy::set(&model.privacy);
         let signals = listen_to_signals()?;
         let files = raise_open_files();
-        let mut sockets = Vec::new();
-        let mut listening = Vec::new();
-        for site in &plan.sites {
-            let own = inherited.listener(&site.listener);
-            let (address, bound) = bind(site, plan.workers, own)?;
-            listening.push((site.listener.name.clone(), address));
-            sockets.push(bound);
-        }
+        let (listening, sockets) = bind_all(&plan, inherited)?;
         if plan.sites.iter().any(|site| site.wants_original) {
             original::listening(listening.iter().map(|(_, address)| *address).collect());
         }
@@ -422,6 +415,23 @@ fn listen_to_signals() -> io::Result<(Runtime, Signals)> {
         Signals::new()?
     };
     Ok((runtime, signals))
+}
+
+/// Opens the sockets of all listeners; tells where they are, and their sockets.
+#[expect(clippy::type_complexity, reason = "two lists that are used apart")]
+fn bind_all(
+    plan: &Plan,
+    inherited: &mut Inherited,
+) -> anyhow::Result<(Vec<(String, SocketAddr)>, Vec<Vec<TcpListener>>)> {
+    let mut listening = Vec::new();
+    let mut sockets = Vec::new();
+    for site in &plan.sites {
+        let own = inherited.listener(&site.listener);
+        let (address, bound) = bind(site, plan.workers, own)?;
+        listening.push((site.listener.name.clone(), address));
+        sockets.push(bound);
+    }
+    Ok((listening, sockets))
 }
 
 /// Opens the sockets of a listener, one for each worker at least; those of before are used. Tells where they are.

@@ -151,18 +151,8 @@ impl App {
         if plan.sites.iter().any(|site| site.wants_original) {
             original::listening(listening.iter().map(|(_, address)| *address).collect());
         }
-        let mut kept: Vec<_> = plan.sites.iter().map(|site| old(site)).collect();
-        let mut before = std::mem::take(&mut self.sockets);
-        self.sockets = kept
-            .iter_mut()
-            .zip(opened)
-            .map(|(place, opened)| {
-                let kept = place.and_then(|place| before.get_mut(place));
-                kept.map_or(opened, std::mem::take)
-            })
-            .collect();
-        // What is left of them is to be closed as soon as the workers have gone over.
-        drop(before);
+        let kept: Vec<_> = plan.sites.iter().map(|site| old(site)).collect();
+        self.keep_sockets(&kept, opened);
         let logs = access.as_ref().map(Option::as_ref);
         let tracers = exporter.as_ref().map(Option::as_ref);
         self.tell_workers(&model, &plan, shares, (logs, tracers))
@@ -194,6 +184,19 @@ impl App {
         (self.listening, self.plan, self.model) = (listening, plan, model);
         self.certificates.follow(&self.plan);
         Ok(())
+    }
+
+    /// Holds the sockets of listeners: those that stay from their former places on, and those that were opened. What is
+    /// left is closed as soon as the workers have gone over.
+    fn keep_sockets(&mut self, kept: &[Option<usize>], opened: Vec<Vec<std::net::TcpListener>>) {
+        let mut before = std::mem::take(&mut self.sockets);
+        let places = kept.iter().zip(opened);
+        self.sockets = places
+            .map(|(place, opened)| {
+                let kept = place.and_then(|place| before.get_mut(place));
+                kept.map_or(opened, std::mem::take)
+            })
+            .collect();
     }
 
     /// Lets every worker go over, and waits until all have.

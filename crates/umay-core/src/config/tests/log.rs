@@ -143,7 +143,8 @@ fn the_report_has_what_the_configuration_has() {
          [[route]]\nhost = \"a.example\"\nto = \"app\"\nrequest_headers.set = { X-Client = \"{client.ip}\" }\n\
          [[route]]\nto = \"original-destination\"\n\
          [upstream.app]\nto = \"https://a.example\"\nsticky = \"umay\"\nbalance = \"consistent_hash\"\n\
-         [privacy]\naddresses = \"hash\"\n";
+         [privacy]\naddresses = \"hash\"\n\
+         [tracing]\nendpoint = \"http://collector:4318\"\n";
     let mut found = kinds(most);
     found.dedup();
     assert_eq!(found, Kind::ALL);

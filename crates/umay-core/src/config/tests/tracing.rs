@@ -184,7 +184,7 @@ fn secrets_are_not_shown_and_origins_are() {
     };
     let loaded = load(&sources).unwrap();
     assert!(!format!("{:?}", loaded.model).contains("s3cret"));
-    let shown = Shown::new(&sources, &loaded).to_toml(true);
+    let shown = Shown::new(&sources, &loaded.model).to_toml(true);
     assert!(!shown.contains("s3cret"), "{shown}");
     let origin = "endpoint = \"http://127.0.0.1:1/v1/traces\"  # environment variable OTEL_EXPORTER_OTLP_ENDPOINT";
     assert!(shown.contains(origin), "{shown}");

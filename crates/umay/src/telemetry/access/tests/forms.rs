@@ -22,6 +22,7 @@ fn tcp() -> TcpEntry<'static> {
     TcpEntry {
         conn_id: 0xabc,
         wanted: true,
+        trace: None,
         downstream: bare().downstream,
         proto: "mqtt",
         alpn: Some(b"mqtt"),
