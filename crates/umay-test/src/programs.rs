@@ -373,6 +373,23 @@ impl Program {
     }
 }
 
+/// Prometheus with this configuration and these files beside it.
+#[track_caller]
+pub fn prometheus(config: &str, files: &[(&str, &[u8])]) -> Program {
+    let (dir, addr) = (TempDir::new(), unique_address());
+    dir.write("prometheus.yml", config);
+    for (name, content) in files {
+        dir.write(name, content);
+    }
+    let args = [
+        "--config.file=prometheus.yml",
+        "--storage.tsdb.path=data",
+        "--log.level=warn",
+        &format!("--web.listen-address={addr}"),
+    ];
+    Program::start("prometheus", &args, addr, dir)
+}
+
 /// etcd with one member, in the clear.
 #[track_caller]
 pub fn etcd() -> Program {
