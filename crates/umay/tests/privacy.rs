@@ -208,7 +208,7 @@ const ALL: &str = "[[listener]]\nlisten = \"127.0.0.1:1\"\ncert = \"a\"\nkey = \
     [[route]]\nhost = \"a.example\"\nto = \"app\"\nrequest_headers.set = { X-Client = \"{client.ip}\" }\n\
     [[route]]\nto = \"original-destination\"\n\
     [upstream.app]\nto = \"https://a.example\"\nsticky = \"umay\"\nbalance = \"consistent_hash\"\n\
-    [privacy]\naddresses = \"hash\"\n";
+    [privacy]\naddresses = \"hash\"\n[tracing]\nendpoint = \"http://collector:4318\"\n";
 
 #[test]
 fn the_report_and_the_page_have_the_same_places() {

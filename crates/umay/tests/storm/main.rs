@@ -396,9 +396,13 @@ fn storm<'s>(
             for _ in 0..10 {
                 umay.signal(Signal::HUP);
             }
-            eventually("one more", || {
-                let now = umay.metric("umay_config_reloads_total", &[("result", "served")]);
-                (now > before).then_some(())
+            let served = || umay.metric("umay_config_reloads_total", &[("result", "served")]);
+            eventually("one more", || (served() > before).then_some(()));
+            // What comes next is to be told from what is still on its way.
+            eventually("quiet", || {
+                let now = served();
+                thread::sleep(Duration::from_millis(100));
+                (served() == now).then_some(())
             });
         }
         if round == rounds / 2 + rounds / 10 {

@@ -5,7 +5,7 @@ use umay_core::trace::digits;
 
 use super::line::{decimal, flag, key, millis, number, string, text, word};
 use super::veil::Veil;
-use super::{Attempts, Downstream, HttpEntry, TcpEntry, redact};
+use super::{Attempts, Downstream, HttpEntry, TcpEntry, Traced, redact};
 
 /// In place of what may not be told.
 pub(super) const HIDDEN: &str = "***";
@@ -14,12 +14,7 @@ pub(super) fn http_members(out: &mut Vec<u8>, entry: &HttpEntry<'_>, veil: &Veil
     if !entry.request_id.is_empty() {
         text(out, string!("request_id"), entry.request_id);
     }
-    if let Some(trace) = &entry.trace {
-        text(out, string!("trace_id"), &digits::<32>(trace.trace_id));
-        if let Some(span_id) = trace.span_id {
-            text(out, string!("span_id"), &digits::<16>(span_id.into()));
-        }
-    }
+    trace_members(out, entry.trace);
     downstream_members(out, &entry.downstream, veil);
     word(out, string!("proto"), entry.proto);
     text(out, string!("method"), entry.method);
@@ -71,10 +66,20 @@ pub(super) fn http_members(out: &mut Vec<u8>, entry: &HttpEntry<'_>, veil: &Veil
     }
 }
 
+fn trace_members(out: &mut Vec<u8>, trace: Option<Traced>) {
+    if let Some(trace) = trace {
+        text(out, string!("trace_id"), &digits::<32>(trace.trace_id));
+        if let Some(span_id) = trace.span_id {
+            text(out, string!("span_id"), &digits::<16>(span_id.into()));
+        }
+    }
+}
+
 pub(super) fn tcp_members(out: &mut Vec<u8>, entry: &TcpEntry<'_>, veil: &Veil) {
     out.extend_from_slice(string!("conn_id"));
     conn_id(out, entry.conn_id);
     out.push(b'"');
+    trace_members(out, entry.trace);
     downstream_members(out, &entry.downstream, veil);
     text(out, string!("proto"), entry.proto.as_bytes());
     if let Some(alpn) = entry.alpn {

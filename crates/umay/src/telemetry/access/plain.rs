@@ -12,7 +12,7 @@ use super::clock::Clock;
 use super::json::{HIDDEN, conn_id, share};
 use super::line::{decimal, inside, thousandths};
 use super::veil::Veil;
-use super::{Attempts, Downstream, HttpEntry, TcpEntry, redact};
+use super::{Attempts, Downstream, HttpEntry, TcpEntry, Traced, redact};
 
 /// An entry, and what else a line says.
 pub(super) struct Line<'a> {
@@ -203,19 +203,23 @@ fn of_attempts(out: &mut Vec<u8>, field: LogField, of: &Attempts<'_>) -> bool {
     true
 }
 
+fn trace_id(out: &mut Vec<u8>, trace: Option<Traced>) {
+    if let Some(trace) = trace {
+        inside(out, &digits::<32>(trace.trace_id));
+    }
+}
+
+fn span_id(out: &mut Vec<u8>, trace: Option<Traced>) {
+    if let Some(span_id) = trace.and_then(|trace| trace.span_id) {
+        inside(out, &digits::<16>(span_id.into()));
+    }
+}
+
 fn of_request(out: &mut Vec<u8>, field: LogField, entry: &HttpEntry<'_>, veil: &Veil) {
     match field {
         LogField::RequestId => inside(out, entry.request_id),
-        LogField::TraceId => {
-            if let Some(trace) = entry.trace {
-                inside(out, &digits::<32>(trace.trace_id));
-            }
-        }
-        LogField::SpanId => {
-            if let Some(span_id) = entry.trace.and_then(|trace| trace.span_id) {
-                inside(out, &digits::<16>(span_id.into()));
-            }
-        }
+        LogField::TraceId => trace_id(out, entry.trace),
+        LogField::SpanId => span_id(out, entry.trace),
         LogField::Proto => optional(out, Some(entry.proto)),
         LogField::Method => inside(out, entry.method),
         LogField::Scheme => optional(out, Some(entry.scheme)),
@@ -248,6 +252,8 @@ fn of_request(out: &mut Vec<u8>, field: LogField, entry: &HttpEntry<'_>, veil: &
 fn of_stream(out: &mut Vec<u8>, field: LogField, entry: &TcpEntry<'_>) {
     match field {
         LogField::ConnId => conn_id(out, entry.conn_id),
+        LogField::TraceId => trace_id(out, entry.trace),
+        LogField::SpanId => span_id(out, entry.trace),
         LogField::Proto => optional(out, Some(entry.proto)),
         LogField::Alpn => inside(out, entry.alpn.unwrap_or_default()),
         LogField::Route => optional(out, entry.route),
