@@ -16,7 +16,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 
-use umay_test::{Certs, Conn, DEADLINE, Server, Signal, TempDir, Umay, Value, eventually, umay};
+use umay_test::{
+    Certs, Conn, DEADLINE, Door, Server, Signal, TempDir, Umay, Value, eventually, umay,
+};
 
 fn before(endpoint: &Server, more: &str) -> Umay {
     umay!(
@@ -62,6 +64,41 @@ fn all_that_took_time_is_told() {
     let line = umay.wait_path("/slowly");
     assert!(time(&line, "header_ms") <= time(&line, "dur_ms"), "{line}");
     assert!(line.get("connect_ms").is_none() && line.get("tls_ms").is_none());
+}
+
+#[test]
+fn a_wait_for_room_is_told() {
+    let door = Door::default();
+    let of_endpoint = door.clone();
+    let endpoint = Server::http(move |_| {
+        of_endpoint.wait();
+        umay_test::ok("hi")
+    });
+    let umay = umay!(
+        "listen = \"127.0.0.1:0\"\nto = \"app\"\n[upstream.app]\nto = \"http://{}\"\nlimits.requests = 1\n",
+        endpoint.addr()
+    );
+    let ask = |path: &str| {
+        let mut conn = umay.connect();
+        conn.send(format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n"))
+            .unwrap();
+        conn
+    };
+    let mut first = ask("/first");
+    umay.wait_metric("umay_http_requests_in_flight", &[], 1.0);
+    let mut second = ask("/second");
+    umay.wait_metric("umay_upstream_queue", &[], 1.0);
+    door.open();
+    for conn in [&mut first, &mut second] {
+        assert_eq!(conn.read_response("GET").unwrap().status(), 200);
+    }
+    let (first, second) = (umay.wait_path("/first"), umay.wait_path("/second"));
+    assert!(first.get("queue_ms").is_none(), "{first}");
+    let queue = second["queue_ms"].as_f64().unwrap();
+    assert!(
+        queue > 0.0 && queue <= second["dur_ms"].as_f64().unwrap(),
+        "{second}"
+    );
 }
 
 #[test]
