@@ -498,6 +498,8 @@ impl Share {
     /// The next endpoint, with its room taken if that is capped; an error says whether there would be one
     /// if it had room.
     fn pick_local(self: &Rc<Self>, cargo: Cargo, attempts: &Attempts) -> Result<Rc<Local>, bool> {
+        /// Looks beyond the first. Whom a balancer never picks (weight 0) is not to be waited for.
+        const AGAIN: u32 = 8;
         let mut view = self.view.borrow_mut();
         if self.upstream.is_original_destination() {
             let local = self.original(&mut view, attempts).ok_or(false)?;
@@ -521,6 +523,7 @@ impl Share {
             0 => self.turn.replace(self.turn.get().wrapping_add(1)),
             _ => self.worker.random() as usize,
         };
+        let mut again = 0;
         loop {
             let chance = Chance {
                 turn,
@@ -544,9 +547,17 @@ impl Share {
                 {
                     return Ok(Rc::clone(local));
                 }
-                let full =
-                    |local: &Rc<Local>| self.is_full(local, cargo) && !attempts.excludes(local);
-                return Err(self.upstream.room.capped && locals.iter().any(full));
+                let capped = self.upstream.room.capped;
+                let mut left = locals.iter().filter(|local| !attempts.excludes(local));
+                if capped && left.clone().any(|local| self.is_full(local, cargo)) {
+                    return Err(true);
+                }
+                // They were full when the balancer looked, and another worker has given room back since.
+                if capped && again < AGAIN && left.next().is_some() {
+                    again += 1;
+                    continue;
+                }
+                return Err(false);
             };
             // Another worker can have taken the last place since.
             if self.take_room(local) {
