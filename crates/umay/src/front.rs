@@ -165,7 +165,7 @@ impl Front {
         let hello = match self.hello(&mut conn, &deadline).await {
             Ok(hello) => hello,
             Err((reason, detail)) => {
-                self.worker.metrics.tls.failed.inc();
+                self.worker.metrics.tls.failed(reason);
                 self.refuse(&client, "tls", reason, detail);
                 return None;
             }
@@ -215,7 +215,7 @@ impl Front {
                 alert,
                 detail,
             } => {
-                metrics.failed.inc();
+                metrics.failed(reason);
                 self.refuse(&client, "tls", reason, &detail);
                 self.last_words(conn, &alert, &deadline).await;
                 return None;
@@ -242,7 +242,7 @@ impl Front {
             Some(Err(error)) => tls::accept_reason(&error),
             None => (Reason::HandshakeTimeout, String::new()),
         };
-        metrics.failed.inc();
+        metrics.failed(reason);
         self.refuse(&client, "tls", reason, &detail);
         None
     }

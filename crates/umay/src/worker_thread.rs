@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{JoinSet, spawn_local};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::conn::TICK;
 use crate::drain::Phase;
@@ -239,7 +239,9 @@ async fn tick(worker: Rc<Worker>, upstreams: Rc<RefCell<Rc<Upstreams>>>) {
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ticks = 0_u64;
     loop {
-        interval.tick().await;
+        let due = interval.tick().await;
+        let late = Instant::now().saturating_duration_since(due);
+        worker.metrics.clock.lag.observe(late);
         worker.timers.tick();
         worker.access.flush();
         ticks += 1;

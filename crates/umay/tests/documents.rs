@@ -138,6 +138,11 @@ fn busy() -> (Umay, [Server; 2], TempDir) {
     assert_eq!(connect("web").ask(GET).unwrap().status(), 200);
     let refused = GET.replace("a.test", "c.test");
     assert_eq!(connect("web").ask(refused).unwrap().status(), 404);
+    // A ClientHello with nothing in it.
+    connect("web")
+        .send(b"\x16\x03\x01\0\x04\x01\0\0\0")
+        .unwrap();
+    umay.wait_metric("umay_tls_failures_total", &[], 1.0);
     let mut stream = connect("raw");
     stream.send("x").unwrap();
     stream.half_close().unwrap();

@@ -123,6 +123,11 @@ impl Page<'_> {
             .into_iter()
             .map(|(result, count)| ([("result", result)], count)),
         )?;
+        self.histogram(
+            "umay_worker_lag_seconds",
+            "How late the tick of a worker was, of which there are twenty a second; below a millisecond is as exact as timers are",
+            &Workers(registry.workers()).histogram(|w| &w.clock.lag),
+        )?;
         let dropped = registry.access_log_dropped().get();
         self.counter(
             "umay_access_log_dropped",
@@ -191,7 +196,8 @@ impl Page<'_> {
                     )
                 })
             });
-        let failed = workers.count(|w| &w.tls.failed);
+        let failures = workers.outcomes(|w| w.tls.failures());
+        let failed = failures.iter().map(|(_, count)| count).sum();
         let failed = (
             [
                 ("version", "unknown"),
@@ -204,6 +210,13 @@ impl Page<'_> {
             "umay_tls_handshakes",
             "TLS handshakes with clients",
             done.chain(std::iter::once(failed)),
+        )?;
+        self.counters(
+            "umay_tls_failures",
+            "TLS handshakes with clients that failed, by reason word",
+            failures
+                .into_iter()
+                .map(|(reason, count)| ([("reason", reason)], count)),
         )?;
         self.histogram(
             "umay_tls_handshake_duration_seconds",

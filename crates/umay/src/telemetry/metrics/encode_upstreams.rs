@@ -9,7 +9,7 @@ use umay_core::roster::Standing;
 use super::cell::{Counter, SharedCounter};
 use super::discovery::{DiscoveryMetrics, Origin, Update};
 use super::encode::{Workers, seen_outcomes};
-use super::endpoint::{EndpointMetrics, EndpointShard};
+use super::endpoint::{EndpointMetrics, EndpointShard, Left, OTHER};
 use super::text::{Page, Summed};
 use super::upstream::{Healing, UpstreamMetrics};
 
@@ -157,13 +157,13 @@ impl Page<'_> {
     }
 
     fn endpoints(&mut self, upstreams: &[Arc<UpstreamMetrics>]) -> fmt::Result {
-        let all: Vec<_> = upstreams
-            .iter()
-            .map(|u| (u.name(), u.endpoints()))
-            .collect();
+        let all: Vec<_> = upstreams.iter().map(|u| (&**u, u.endpoints())).collect();
         let standings = all.iter().flat_map(|(upstream, endpoints)| {
             Standing::ALL.into_iter().map(move |standing| {
-                let labels = [("upstream", *upstream), ("standing", standing.as_str())];
+                let labels = [
+                    ("upstream", upstream.name()),
+                    ("standing", standing.as_str()),
+                ];
                 let so = endpoints.iter().filter(|e| e.standing() == Some(standing));
                 (labels, i64::try_from(so.count()).unwrap_or(0))
             })
@@ -173,22 +173,24 @@ impl Page<'_> {
             "Endpoints by how they are",
             standings,
         )?;
-        for (name, help, cell) in [
+        for (name, help, cell, left) in [
             (
                 "umay_endpoint_picks",
                 "Requests and streams given to an endpoint",
                 (|shard| &shard.picks) as fn(&EndpointShard) -> &Counter,
+                (|left| &left.picks) as fn(&Left) -> &SharedCounter,
             ),
             (
                 "umay_endpoint_failures",
                 "Of these, those that failed by its fault: no connection, a reset, 502, 503, 504",
                 |shard| &shard.failed,
+                |left| &left.failed,
             ),
         ] {
-            let series = by_label(&all, |endpoint| endpoint.sum(cell));
+            let series = by_label(&all, |endpoint| endpoint.sum(cell), |l| left(l).get());
             self.counters(name, help, series.into_iter())?;
         }
-        let busy = by_label(&all, |endpoint| endpoint.in_flight());
+        let busy = by_label(&all, EndpointMetrics::in_flight, |_| 0);
         self.gauges(
             "umay_endpoint_in_flight",
             "Requests and streams that an endpoint serves",
@@ -234,18 +236,30 @@ impl Page<'_> {
 
 type EndpointLabels<'a> = [(&'static str, &'a str); 2];
 
-/// One value per label; endpoints with the same label are one.
+/// One value per label; endpoints with the same label are one. `left` is added for those that have left [`OTHER`].
 fn by_label<'a>(
-    all: &'a [(&'a str, Vec<Arc<EndpointMetrics>>)],
+    all: &'a [(&'a UpstreamMetrics, Vec<Arc<EndpointMetrics>>)],
     value: impl Fn(&EndpointMetrics) -> u64,
+    left: impl Fn(&Left) -> u64,
 ) -> Vec<(EndpointLabels<'a>, u64)> {
     let mut series: Vec<(EndpointLabels<'a>, u64)> = Vec::new();
     for (upstream, endpoints) in all {
         for endpoint in endpoints {
-            let labels = [("upstream", *upstream), ("endpoint", endpoint.label())];
+            let labels = [
+                ("upstream", upstream.name()),
+                ("endpoint", endpoint.label()),
+            ];
             match series.last_mut() {
                 Some((last, sum)) if *last == labels => *sum += value(endpoint),
                 _ => series.push((labels, value(endpoint))),
+            }
+        }
+        let left = left(upstream.left());
+        if left > 0 {
+            let labels = [("upstream", upstream.name()), ("endpoint", OTHER)];
+            match series.iter_mut().rev().find(|(have, _)| *have == labels) {
+                Some((_, sum)) => *sum += left,
+                None => series.push((labels, left)),
             }
         }
     }

@@ -26,7 +26,7 @@ pub use cell::{
 };
 pub use certificates::{CertificateEnd, Ends, ListenerEnds, MOST_CERTIFICATES};
 pub use discovery::{DiscoveryMetrics, Origin, Update};
-pub use endpoint::{EndpointMetrics, EndpointShard};
+pub use endpoint::{EndpointMetrics, EndpointShard, MOST_ENDPOINTS};
 pub use registry::{Format, Registry};
 pub use route::{Exchange, RouteMetrics};
 pub use traces::TraceMetrics;

@@ -12,6 +12,7 @@ use super::cell::SharedCounter;
 use super::certificates::Ends;
 use super::discovery::DiscoveryMetrics;
 use super::encode::Snapshot;
+use super::endpoint::Places;
 use super::route::RouteMetrics;
 use super::text::to_classic;
 use super::traces::TraceMetrics;
@@ -28,6 +29,8 @@ pub struct Registry {
     routes: Named<RouteMetrics>,
     upstreams: Named<UpstreamMetrics>,
     discoveries: Named<DiscoveryMetrics>,
+    /// Of endpoints with series of their own.
+    places: Places,
     access_log_dropped: SharedCounter,
     /// What became of spans.
     pub traces: Arc<TraceMetrics>,
@@ -64,6 +67,7 @@ impl Registry {
             routes: Mutex::default(),
             upstreams: Mutex::default(),
             discoveries: Mutex::default(),
+            places: Places::default(),
             access_log_dropped: SharedCounter::default(),
             traces: Arc::default(),
             config: ConfigMetrics::default(),
@@ -95,7 +99,7 @@ impl Registry {
     pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
         let workers = self.workers.len();
         named(&self.upstreams, name, || {
-            UpstreamMetrics::new(name, workers)
+            UpstreamMetrics::new(name, workers, self.places.clone())
         })
     }
 

@@ -170,7 +170,8 @@ fn workers_are_summed() {
         worker.pool.idle.up();
         worker.retries.inc();
     }
-    registry.worker(0).unwrap().tls.failed.inc();
+    let tls = &registry.worker(0).unwrap().tls;
+    tls.failed(Reason::HandshakeTimeout);
     registry.access_log_dropped().add(9);
     assert!(registry.worker(2).is_none());
 
@@ -192,6 +193,10 @@ fn workers_are_summed() {
         ),
         (
             r#"umay_tls_handshakes_total{version="unknown",resumed="no",result="failed"}"#,
+            1.0,
+        ),
+        (
+            r#"umay_tls_failures_total{reason="handshake_timeout"}"#,
             1.0,
         ),
         (r#"umay_http_responses_total{code="204"}"#, 2.0),
@@ -366,4 +371,53 @@ fn the_format_is_negotiated() {
     ] {
         assert_eq!(Format::accepted_by(accept), format, "{accept}");
     }
+}
+
+#[test]
+fn endpoints_beyond_the_cap_are_counted_together_and_none_is_lost() {
+    const MORE: usize = 300;
+    let registry = Registry::new(2);
+    let upstreams = [registry.upstream("a"), registry.upstream("b")];
+    let mut endpoints = Vec::new();
+    let mut picked = 0;
+    for number in 0..MOST_ENDPOINTS + MORE {
+        let endpoint = upstreams[number % 2].endpoint(&format!("10.0.0.1:{number}"));
+        let shard = endpoint.own(number / 2 % 2).unwrap();
+        shard.picks.add(number as u64 + 1);
+        picked += number as u64 + 1;
+        endpoints.push(endpoint);
+    }
+    let picks = || -> Vec<(String, f64)> {
+        let series = read(&registry).into_iter();
+        series
+            .filter(|(key, _)| key.starts_with("umay_endpoint_picks_total"))
+            .collect()
+    };
+    let sum = |series: &[(String, f64)]| series.iter().map(|(_, count)| count).sum::<f64>();
+    let other = |series: &[(String, f64)]| {
+        let other = series.iter().filter(|(key, _)| key.contains("_other"));
+        other.map(|(_, count)| *count).sum::<f64>()
+    };
+
+    let all = picks();
+    // Those of their own, and one for the others of each upstream.
+    assert_eq!(all.len(), MOST_ENDPOINTS + 2);
+    assert_eq!(sum(&all), picked as f64);
+
+    // A counter must not fall when one of the others leaves, not even the last.
+    endpoints.truncate(MOST_ENDPOINTS);
+    let without = picks();
+    assert_eq!(sum(&without), picked as f64);
+    assert_eq!(other(&without), other(&all));
+
+    // The place of one that leaves is free for one that comes; who comes after it finds none.
+    endpoints.pop();
+    let one = upstreams[0].endpoint("10.0.0.2:1");
+    let two = upstreams[0].endpoint("10.0.0.2:2");
+    one.own(0).unwrap().picks.inc();
+    two.own(0).unwrap().picks.inc();
+    let after = picks();
+    let found = |label: &str| after.iter().any(|(key, _)| key.contains(label));
+    assert!(found("10.0.0.2:1\"") && !found("10.0.0.2:2\""));
+    assert_eq!(other(&after), other(&all) + 1.0);
 }

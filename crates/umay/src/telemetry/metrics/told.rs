@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 use umay_core::message::Method;
+use umay_core::reason::Reason;
 
 use super::cell::{Counter, Gauge, Histogram, LATENCY, Outcomes};
 use super::encode::seen_outcomes;
@@ -63,7 +64,7 @@ impl Registry {
             "tls": {
                 "handshakes": tls(tls12, false) + tls(tls12, true) + tls(tls13, false) + tls(tls13, true),
                 "resumed": tls(tls12, true) + tls(tls13, true),
-                "failed": count(|w| &w.tls.failed),
+                "failed": Reason::ALL.iter().map(|reason| sum(&|w| w.tls.failures().get(Some(*reason)))).sum::<u64>(),
             },
             "requests": requests,
             "in_flight": level(|w| &w.http.in_flight),

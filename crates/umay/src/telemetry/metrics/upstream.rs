@@ -7,7 +7,7 @@ use std::time::Duration;
 use umay_core::reason::Reason;
 
 use super::cell::{Counter, Histogram, LATENCY, Outcomes, Shards, SharedCounter};
-use super::endpoint::EndpointMetrics;
+use super::endpoint::{EndpointMetrics, Left, Places, Series};
 
 /// The metrics of one upstream, see [`super::Registry::upstream`]. Methods that take a worker's index
 /// are to be called on that worker only.
@@ -17,6 +17,8 @@ pub struct UpstreamMetrics {
     workers: usize,
     shards: Shards<UpstreamShard>,
     endpoints: Mutex<Vec<Weak<EndpointMetrics>>>,
+    places: Places,
+    left: Arc<Left>,
     /// How it heals.
     pub healing: Healing,
 }
@@ -60,19 +62,22 @@ pub(super) struct UpstreamShard {
 }
 
 impl UpstreamMetrics {
-    pub(super) fn new(name: &str, workers: usize) -> Self {
+    pub(super) fn new(name: &str, workers: usize, places: Places) -> Self {
         Self {
             name: name.to_owned(),
             workers,
             shards: Shards::new(workers),
             endpoints: Mutex::default(),
+            places,
+            left: Arc::default(),
             healing: Healing::default(),
         }
     }
 
     /// The metrics of a new endpoint.
     pub fn endpoint(&self, label: &str) -> Arc<EndpointMetrics> {
-        let metrics = self.unlisted(label);
+        let series = self.places.take(&self.left);
+        let metrics = Arc::new(EndpointMetrics::new(label, self.workers, series));
         let mut endpoints = self
             .endpoints
             .lock()
@@ -85,7 +90,7 @@ impl UpstreamMetrics {
     /// Those of an endpoint that clients choose: it is counted, but has no series of its own, or they would choose
     /// how many series there are.
     pub fn unlisted(&self, label: &str) -> Arc<EndpointMetrics> {
-        Arc::new(EndpointMetrics::new(label, self.workers))
+        Arc::new(EndpointMetrics::new(label, self.workers, Series::None))
     }
 
     /// Counts a request or stream, before it is given to any endpoint.
@@ -119,6 +124,11 @@ impl UpstreamMetrics {
         if let Some(shard) = self.shards.own(worker) {
             shard.first_byte.observe(took);
         }
+    }
+
+    /// What was counted by endpoints without series of their own that have left.
+    pub(super) fn left(&self) -> &Left {
+        &self.left
     }
 
     pub(super) fn name(&self) -> &str {

@@ -27,6 +27,23 @@ pub struct WorkerMetrics {
     pub refusals: Outcomes,
     /// Attempts after the first.
     pub retries: Counter,
+    /// Its clock.
+    pub clock: ClockMetrics,
+}
+
+/// A worker's clock.
+#[derive(Debug)]
+pub struct ClockMetrics {
+    /// How late its ticks are: whatever the worker does is delayed by as much.
+    pub lag: Histogram,
+}
+
+impl Default for ClockMetrics {
+    fn default() -> Self {
+        Self {
+            lag: Histogram::new(&LATENCY),
+        }
+    }
 }
 
 /// Connections from clients.
@@ -140,8 +157,8 @@ impl TlsVersion {
 pub struct TlsMetrics {
     /// Version 1.2, 1.2 resumed, 1.3, 1.3 resumed.
     done: [Counter; 4],
-    /// Handshakes that failed. Why is told by [`WorkerMetrics::refusals`].
-    pub failed: Counter,
+    /// Handshakes that failed, by reason; none of them went well.
+    failed: Outcomes,
     duration: Histogram,
 }
 
@@ -149,7 +166,7 @@ impl Default for TlsMetrics {
     fn default() -> Self {
         Self {
             done: Default::default(),
-            failed: Counter::default(),
+            failed: Outcomes::default(),
             duration: Histogram::new(&LATENCY),
         }
     }
@@ -162,6 +179,16 @@ impl TlsMetrics {
             count.inc();
         }
         self.duration.observe(took);
+    }
+
+    /// Counts a handshake that failed.
+    pub fn failed(&self, reason: Reason) {
+        self.failed.count(Some(reason));
+    }
+
+    /// Handshakes that failed, by reason.
+    pub(super) fn failures(&self) -> &Outcomes {
+        &self.failed
     }
 
     pub(super) fn get(&self, version: TlsVersion, resumed: bool) -> u64 {
