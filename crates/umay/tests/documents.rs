@@ -147,7 +147,7 @@ fn busy() -> (Umay, [Server; 2], TempDir) {
     stream.send("x").unwrap();
     stream.half_close().unwrap();
     stream.read_to_end().unwrap();
-    umay.wait_metric("umay_tcp_connections_total", &[], 1.0);
+    umay.wait_metric("umay_tcp_connections_total", &[("close_reason", "ok")], 1.0);
     (umay, [web, raw], dir)
 }
 
