@@ -29,6 +29,7 @@ pub mod programs;
 mod proxy;
 mod server;
 mod succession;
+mod supervisor;
 mod tools;
 pub mod websocket;
 
@@ -39,6 +40,7 @@ pub use http::Message;
 pub use many::Keys;
 pub use proxy::{Failure, Setup, Umay};
 pub use server::{Refusing, Server, Stuck, answer, ok};
+pub use supervisor::Supervisor;
 pub use tools::{
     DEADLINE, Door, TempDir, cpu, eventually, open_files, peak_rss, polled_files, raise_open_files,
     rss, unique_address,

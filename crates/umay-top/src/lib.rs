@@ -24,3 +24,4 @@ pub use reading::{
     Certificate, Counts, Endpoint, Histogram, Listener, Problem, Reading, Route, Upstream,
 };
 pub use screen::{Look, screen};
+pub use words::duration;

@@ -152,7 +152,7 @@ pub(crate) fn bytes(bytes: f64) -> String {
 }
 
 /// The two largest units of a time: `3 d 4 h`, `5 min 12 s`, `9 s`.
-pub(crate) fn duration(seconds: u64) -> String {
+pub fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {
         0..60 => format!("{seconds} s"),

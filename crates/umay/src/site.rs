@@ -142,11 +142,7 @@ impl Site {
         old: Option<&Arc<ServerTls>>,
     ) -> Result<Arc<Self>, Vec<TlsProblem>> {
         let table = Table::for_listener(model, &listener.name);
-        let alpn: &[&[u8]] = if table.serves_http() {
-            &[b"h2", b"http/1.1", b"http/1.0"]
-        } else {
-            &[]
-        };
+        let alpn = alpn(&table);
         let load = |tls| match old {
             Some(old) => old.succeed(tls, alpn, table.serves_stream()),
             None => ServerTls::load(tls, alpn, table.serves_stream()),
@@ -173,6 +169,14 @@ impl Site {
     /// A route that the table has named.
     pub fn route(&self, idx: RouteIdx) -> Option<&Route> {
         self.routes.get(idx)
+    }
+}
+
+/// The application protocols that a listener with these routes speaks, the most wanted first.
+pub fn alpn(table: &Table) -> &'static [&'static [u8]] {
+    match table.serves_http() {
+        true => &[b"h2", b"http/1.1", b"http/1.0"],
+        false => &[],
     }
 }
 

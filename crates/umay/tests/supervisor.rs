@@ -7,28 +7,16 @@
     reason = "tests fail loudly"
 )]
 
-use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
-
-use umay_test::{Server, TempDir, umay};
+use umay_test::{Server, Supervisor, umay};
 
 #[test]
 fn a_supervisor_is_told_of_start_reload_and_end() {
-    let (dir, endpoint) = (TempDir::new(), Server::ok("hi"));
-    let path = dir.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
-    let told = || {
-        let mut bytes = [0; 256];
-        let length = socket.recv(&mut bytes).unwrap();
-        String::from_utf8_lossy(&bytes[..length]).trim().to_owned()
-    };
+    let (supervisor, endpoint) = (Supervisor::new(), Server::ok("hi"));
+    let told = || supervisor.told();
     let config = format!("listen = \"127.0.0.1:0\"\nto = \"{}\"\n", endpoint.addr());
     let mut umay = umay!()
         .config(&config)
-        .env("NOTIFY_SOCKET", path.to_str().unwrap())
+        .env("NOTIFY_SOCKET", supervisor.path().to_str().unwrap())
         .start();
     assert_eq!(told(), "READY=1");
     // A bad configuration is over as well.

@@ -10,18 +10,16 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
-use std::time::Duration;
 
 use umay_test::http2::{Client, Endpoint};
 use umay_test::tungstenite::Message;
 use umay_test::{
-    Conn, Door, End, GET, Server, Setup, Signal, TempDir, Umay, Value, eventually, ok, umay,
-    unique_address, websocket,
+    Conn, Door, End, GET, Server, Setup, Signal, Supervisor, TempDir, Umay, Value, eventually, ok,
+    umay, unique_address, websocket,
 };
 
 const UMAY: &str = env!("CARGO_BIN_EXE_umay");
@@ -375,20 +373,11 @@ fn what_is_open_is_cut_only_when_it_was_said() {
 
 #[test]
 fn a_supervisor_is_told_which_process_is_the_main_one() {
-    let (dir, endpoint) = (TempDir::new(), Server::ok("hi"));
-    let path = dir.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
-    let told = || {
-        let mut bytes = [0; 256];
-        let length = socket.recv(&mut bytes).unwrap();
-        String::from_utf8_lossy(&bytes[..length]).trim().to_owned()
-    };
+    let (supervisor, endpoint) = (Supervisor::new(), Server::ok("hi"));
+    let told = || supervisor.told();
     let mut umay = umay!()
         .config(before(&endpoint))
-        .env("NOTIFY_SOCKET", path.to_str().unwrap())
+        .env("NOTIFY_SOCKET", supervisor.path().to_str().unwrap())
         .start();
     assert_eq!(told(), "READY=1");
     umay.upgrade().unwrap();

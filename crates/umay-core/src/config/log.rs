@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::probe::statuses;
 use super::scalar;
 use super::section::{Reader, Section};
 use super::settings::duration;
@@ -141,23 +142,14 @@ fn format(reader: &mut Reader, node: &Node) -> LogFormat {
 }
 
 fn skip(reader: &mut Reader, node: &Node) -> Vec<(u16, u16)> {
+    let read = statuses(reader, node, "a status or a range such as \"200-299\"");
     let mut ranges = Vec::new();
-    for node in node.list() {
-        let text = match &node.value {
-            Value::Integer(number) => number.to_string(),
-            Value::Text(text) | Value::Untyped(text) => text.clone(),
-            _ => {
-                reader.expected(&node, "a status or a range such as \"200-299\"");
-                continue;
-            }
-        };
-        if let Some((first, last)) = reader.ok(&node, scalar::statuses(&text)) {
-            if last >= 500 {
-                let message = "what is 500 and more is an error, and no error is left out";
-                reader.error(&node, message, "end at 499");
-            }
-            ranges.push((first, last));
+    for (node, (first, last)) in read {
+        if last >= 500 {
+            let message = "what is 500 and more is an error, and no error is left out";
+            reader.error(&node, message, "end at 499");
         }
+        ranges.push((first, last));
     }
     ranges
 }

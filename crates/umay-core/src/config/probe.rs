@@ -131,19 +131,31 @@ fn of_kind(reader: &mut Reader, section: &mut Section<'_>, kind: Kind) -> ProbeK
 
 fn expect(reader: &mut Reader, node: &Node) -> Vec<(u16, u16)> {
     reader.filled(node, "leave the key out for 200 to 299");
-    let mut ranges = Vec::new();
+    let read = statuses(reader, node, "a status such as 200 or \"200-299\"");
+    read.into_iter().map(|(_, range)| range).collect()
+}
+
+/// Statuses and ranges of them, each with where it stands.
+pub(super) fn statuses(
+    reader: &mut Reader,
+    node: &Node,
+    expected: &str,
+) -> Vec<(Node, (u16, u16))> {
+    let mut all = Vec::new();
     for node in node.list() {
         let text = match &node.value {
             Value::Integer(number) => number.to_string(),
             Value::Text(text) | Value::Untyped(text) => text.clone(),
             _ => {
-                reader.expected(&node, "a status such as 200 or \"200-299\"");
+                reader.expected(&node, expected);
                 continue;
             }
         };
-        ranges.extend(reader.ok(&node, scalar::statuses(&text)));
+        if let Some(range) = reader.ok(&node, scalar::statuses(&text)) {
+            all.push((node, range));
+        }
     }
-    ranges
+    all
 }
 
 /// A probe ends before the next one begins; the time that is not told follows the one that is.

@@ -88,8 +88,14 @@ impl Listener {
     /// True if the sockets of this other one can serve it: what they have of their own is where they are. Where the
     /// kernel chooses that, the name says which they are.
     pub fn has_socket_of(&self, other: &Self) -> bool {
-        let same = (self.bind, self.transparent) == (other.bind, other.transparent);
-        same && (self.bind.port() != 0 || self.name == other.name)
+        self.has_sockets(&other.name, other.bind, other.transparent)
+    }
+
+    /// The same for sockets of which this is known: the name of their listener, where it binds, and whether it is
+    /// transparent.
+    pub fn has_sockets(&self, name: &str, bind: SocketAddr, transparent: bool) -> bool {
+        let same = (self.bind, self.transparent) == (bind, transparent);
+        same && (bind.port() != 0 || self.name == name)
     }
 }
 

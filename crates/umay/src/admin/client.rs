@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::runtime;
 
 use super::unix;
+use crate::discover::client::escape;
 
 /// It answers soon or not at all: the longest is an upgrade.
 const WAIT: Duration = Duration::from_secs(75);
@@ -142,18 +143,6 @@ pub fn upstream_target(upstream: &str) -> String {
 pub fn endpoint_target(upstream: &str, endpoint: &str, action: &str) -> String {
     let upstream = upstream_target(upstream);
     format!("{upstream}/endpoints/{}/{action}", escape(endpoint))
-}
-
-fn escape(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    text.bytes().fold(String::new(), |mut out, byte| {
-        if plain(byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-        out
-    })
 }
 
 /// The body of a request for a weight; `None` is the configured one.

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::page::{POLICY, duration, render};
+use umay_top::duration;
+
+use super::page::{POLICY, render};
 
 fn page(status: &Value) -> String {
     render(status)

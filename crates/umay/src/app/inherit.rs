@@ -220,10 +220,7 @@ impl Who {
                 name,
                 bind,
                 transparent,
-            } => {
-                let same = (*bind, *transparent) == (listener.bind, listener.transparent);
-                same && (bind.port() != 0 || *name == listener.name)
-            }
+            } => listener.has_sockets(name, *bind, *transparent),
             Self::Bound(bound) => {
                 // A socket of systemd's on [::] takes IPv4 as well, unless BindIPv6Only= says otherwise.
                 let any = |ip: IpAddr| ip.is_unspecified();

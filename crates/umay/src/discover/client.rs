@@ -109,7 +109,7 @@ impl Client {
         let stream = self.reach(peer).await?;
         // Without it small questions are late, not wrong.
         let _ = stream.set_nodelay(true);
-        let (send, driver) = if peer.scheme == Scheme::Https {
+        let shaken = if peer.scheme == Scheme::Https {
             let tls = ClientTls::load(&self.tls).map_err(|problems| {
                 let first = problems.first().map(ToString::to_string);
                 first.unwrap_or_default()
@@ -119,10 +119,11 @@ impl Client {
                 .map_err(|problem| problem.to_string())?;
             let connector = TlsConnector::from(Arc::clone(tls.config(Offer::Http1)));
             let stream = connector.connect(server_name, stream).await;
-            shake(stream.map_err(|error| connect_reason(&error).1)?).await?
+            shake(stream.map_err(|error| connect_reason(&error).1)?).await
         } else {
-            shake(stream).await?
+            shake(stream).await
         };
+        let (send, driver) = shaken.map_err(|error| brief(&reason(&error)))?;
         Ok(Link {
             send,
             _driver: driver,
@@ -191,9 +192,14 @@ impl Link {
         }
         let request = request.body(Full::new(Bytes::from(ask.body)));
         let request = request.map_err(|error| error.to_string())?;
-        self.send.ready().await.map_err(|error| reason(&error))?;
+        self.send
+            .ready()
+            .await
+            .map_err(|error| brief(&reason(&error)))?;
         let response = self.send.send_request(request).await;
-        let (head, body) = response.map_err(|error| reason(&error))?.into_parts();
+        let (head, body) = response
+            .map_err(|error| brief(&reason(&error)))?
+            .into_parts();
         let answer = Answer {
             head: head.headers,
             body,
@@ -241,7 +247,7 @@ impl Answer {
             let Some(frame) = self.body.frame().await else {
                 return Ok(None);
             };
-            let frame = frame.map_err(|error| reason(&error))?;
+            let frame = frame.map_err(|error| brief(&reason(&error)))?;
             if let Ok(data) = frame.into_data() {
                 return Ok(Some(data));
             }
@@ -249,7 +255,10 @@ impl Answer {
     }
 }
 
-async fn shake<T>(stream: T) -> Result<(SendRequest<Full<Bytes>>, JoinSet<()>), String>
+/// Speaks HTTP/1 on a connection. What moves its bytes ends with the set.
+pub(crate) async fn shake<T>(
+    stream: T,
+) -> Result<(SendRequest<Full<Bytes>>, JoinSet<()>), hyper::Error>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -257,8 +266,7 @@ where
     let (send, connection) = builder
         .max_buf_size(MAX_HEAD)
         .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| reason(&error))?;
+        .await?;
     let mut driver = JoinSet::new();
     driver.spawn(async move {
         // Its error is the request's too.
@@ -268,7 +276,7 @@ where
 }
 
 /// An error with what is behind it, which is what says something.
-fn reason(error: &hyper::Error) -> String {
+pub(crate) fn reason(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
@@ -276,7 +284,7 @@ fn reason(error: &hyper::Error) -> String {
         let _ = write!(text, ": {inner}");
         source = inner.source();
     }
-    brief(&text)
+    text
 }
 
 fn label(peer: &Endpoint) -> String {
@@ -307,7 +315,7 @@ pub(super) fn secret_value(secret: &str, whose: &str) -> Result<HeaderValue, Str
 }
 
 /// Text as a part of a path or a query (RFC 3986 section 2.1).
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

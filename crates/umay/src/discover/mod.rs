@@ -11,7 +11,7 @@
 //! deadlines, hosts are checked as those of the configuration are, and what cannot be used is left
 //! out and told.
 
-mod client;
+pub(crate) mod client;
 mod consul;
 mod document;
 mod entry;

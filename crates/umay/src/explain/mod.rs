@@ -21,7 +21,7 @@ use umay_core::message::Fields;
 use umay_core::model::{self, Action, Listener, Model, Name, Protocol};
 use umay_core::route::{self, Explanation, HttpQuery, Query, Table, has_dot_segments};
 
-use crate::site::Site;
+use crate::site::{Site, alpn};
 use crate::telemetry::access::rfc3339;
 use crate::tls::{Choice, ServerTls, TlsProblem};
 use crate::upstream::Upstream;
@@ -85,12 +85,8 @@ pub fn certificates(
     listener: &Listener,
 ) -> Option<Result<Arc<ServerTls>, Vec<TlsProblem>>> {
     let table = Table::for_listener(model, &listener.name);
-    let alpn: &[&[u8]] = match table.serves_http() {
-        true => &[b"h2", b"http/1.1", b"http/1.0"],
-        false => &[],
-    };
     let tls = listener.tls.as_ref()?;
-    Some(ServerTls::load(tls, alpn, table.serves_stream()))
+    Some(ServerTls::load(tls, alpn(&table), table.serves_stream()))
 }
 
 /// The listeners that could be meant: those on the port, or all if no port was written and none is

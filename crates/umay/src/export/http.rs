@@ -1,22 +1,16 @@
 //! OTLP over HTTP/1.1: a POST for each message.
 
-use std::error::Error;
-use std::fmt::Write;
-
 use ::http::header::{self, HeaderValue};
 use ::http::{Method, Request};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::http1::SendRequest;
 use tokio::task::JoinSet;
 
 use super::answer::{Accepted, Failed, by_status};
 use super::client::{MOST_ANSWER, Parcel, Stream};
-
-/// Bytes of an answer's head.
-const MOST_HEAD: usize = 64 * 1024;
+use crate::discover::client::{reason, shake};
 
 /// A connection.
 pub(super) struct Link {
@@ -27,17 +21,7 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) async fn open(stream: impl Stream) -> Result<Self, String> {
-        let mut builder = http1::Builder::new();
-        let (send, connection) = builder
-            .max_buf_size(MOST_HEAD)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| reason(&error))?;
-        let mut driver = JoinSet::new();
-        driver.spawn(async move {
-            // Its error is the request's too.
-            let _ = connection.await;
-        });
+        let (send, driver) = shake(stream).await.map_err(|error| reason(&error))?;
         Ok(Self {
             send,
             _driver: driver,
@@ -95,16 +79,4 @@ async fn collect(mut body: Incoming) -> Result<Vec<u8>, String> {
         }
     }
     Ok(all)
-}
-
-/// An error with what is behind it, which is what says something.
-fn reason(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        // Writing to a string cannot fail.
-        let _ = write!(text, ": {inner}");
-        source = inner.source();
-    }
-    text
 }

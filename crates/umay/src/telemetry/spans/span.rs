@@ -243,14 +243,7 @@ impl RequestSpan<'_> {
         if let Some(upstream) = self.upstream {
             attribute(out, ATTRIBUTE, "umay.upstream", upstream.as_bytes());
         }
-        if self.status > 0 {
-            integer(
-                out,
-                ATTRIBUTE,
-                "http.response.status_code",
-                self.status.into(),
-            );
-        }
+        status_code(out, self.status);
         error_type(out, self.reason, self.status, 500);
         call(out, asked.call, self.call_status);
     }
@@ -293,14 +286,7 @@ impl AttemptSpan<'_> {
         if self.overtaken {
             attribute(out, ATTRIBUTE, "umay.overtaken", b"true");
         }
-        if self.status > 0 {
-            integer(
-                out,
-                ATTRIBUTE,
-                "http.response.status_code",
-                self.status.into(),
-            );
-        }
+        status_code(out, self.status);
         error_type(out, self.reason, self.status, 400);
         call(out, asked.call, self.call_status);
     }
@@ -391,6 +377,13 @@ fn version(version: Version) -> &'static [u8] {
         Version::Http10 => b"1.0",
         Version::Http11 => b"1.1",
         Version::Http2 => b"2",
+    }
+}
+
+/// The status that was answered; 0 if none was.
+fn status_code(out: &mut Vec<u8>, status: u16) {
+    if status > 0 {
+        integer(out, ATTRIBUTE, "http.response.status_code", status.into());
     }
 }
 
