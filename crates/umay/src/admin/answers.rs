@@ -68,13 +68,8 @@ async fn status(State(state): State<Arc<AdminState>>) -> Response {
 async fn metrics(State(state): State<Arc<AdminState>>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).map(HeaderValue::to_str);
     let format = Format::accepted_by(accept.and_then(Result::ok).unwrap_or_default());
-    match state.registry.encode(format) {
-        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
-        Err(error) => {
-            let text = format!("The metrics could not be written: {error}\n");
-            (StatusCode::INTERNAL_SERVER_ERROR, PLAIN, text).into_response()
-        }
-    }
+    let page = state.registry.encode(format);
+    ([(header::CONTENT_TYPE, format.content_type())], page).into_response()
 }
 
 async fn readyz(State(state): State<Arc<AdminState>>) -> Response {

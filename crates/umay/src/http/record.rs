@@ -96,6 +96,7 @@ impl Record {
                 duration,
                 bytes_in: self.bytes_in,
                 bytes_out: self.bytes_out,
+                trace_id: self.recorded(),
             };
             route.metrics.count(worker.index, &exchange);
         }

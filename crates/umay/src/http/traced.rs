@@ -114,12 +114,16 @@ impl Record {
 
     /// True if the request is told to a collector.
     pub(super) fn is_recorded(&self) -> bool {
-        self.traced
-            .as_ref()
-            .is_some_and(|traced| traced.trace.sampled)
+        self.recorded().is_some()
     }
 
-    /// The trace, and the request's own span if that is recorded. For exemplars, too.
+    /// The trace, if the request is told to a collector.
+    pub(super) fn recorded(&self) -> Option<u128> {
+        let traced = self.traced.as_ref().filter(|traced| traced.trace.sampled);
+        traced.map(|traced| traced.trace.trace_id)
+    }
+
+    /// The trace, and the request's own span if that is recorded.
     pub(super) fn ids(&self, request: &Request) -> (Option<u128>, Option<u64>) {
         match &self.traced {
             Some(Traced { trace, .. }) => {

@@ -10,4 +10,5 @@ pub mod health;
 pub mod metrics;
 pub mod otlp;
 pub mod privacy;
+pub mod protobuf;
 pub mod spans;

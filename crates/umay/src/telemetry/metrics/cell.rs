@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use umay_core::reason::Reason;
 
+use super::exemplar::{Exemplar, Slot};
+use super::native::{FINE, Native, Scale};
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -85,93 +88,141 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Upper bounds of a histogram's buckets in nanoseconds, ascending; above the last is `+Inf`.
-pub type Buckets = [u64; 17];
-
-const fn micros(bounds: [u64; 17]) -> Buckets {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q] = bounds;
-    let u = 1_000;
-    [
-        a * u,
-        b * u,
-        c * u,
-        d * u,
-        e * u,
-        f * u,
-        g * u,
-        h * u,
-        i * u,
-        j * u,
-        k * u,
-        l * u,
-        m * u,
-        n * u,
-        o * u,
-        p * u,
-        q * u,
-    ]
-}
+const US: u64 = 1_000;
+const MS: u64 = 1_000 * US;
+const S: u64 = 1_000 * MS;
 
 /// For requests, connects and handshakes: OpenTelemetry's bounds for `http.server.request.duration`,
-/// and finer ones below for a proxy that adds less than a millisecond.
-pub static LATENCY: Buckets = micros([
-    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 75_000, 100_000, 250_000, 500_000, 750_000,
-    1_000_000, 2_500_000, 5_000_000, 7_500_000, 10_000_000,
-]);
+/// and finer ones below for a proxy that adds less than a millisecond. Fine buckets from 1 µs to 68 minutes.
+pub static LATENCY: Scale = Scale {
+    bounds: [
+        500 * US,
+        MS,
+        2_500 * US,
+        5 * MS,
+        10 * MS,
+        25 * MS,
+        50 * MS,
+        75 * MS,
+        100 * MS,
+        250 * MS,
+        500 * MS,
+        750 * MS,
+        S,
+        2_500 * MS,
+        5 * S,
+        7_500 * MS,
+        10 * S,
+    ],
+    lowest: -20,
+};
 
-/// For connections, which live from milliseconds to days.
-pub static LIFETIME: Buckets = micros([
-    10_000,
-    50_000,
-    100_000,
-    500_000,
-    1_000_000,
-    2_000_000,
-    5_000_000,
-    10_000_000,
-    30_000_000,
-    60_000_000,
-    120_000_000,
-    300_000_000,
-    900_000_000,
-    1_800_000_000,
-    3_600_000_000,
-    14_400_000_000,
-    86_400_000_000,
-]);
+/// For the time that Umay itself takes, which is to stay far below 50 ms. Fine buckets as for [`LATENCY`].
+pub static OVERHEAD: Scale = Scale {
+    bounds: [
+        25 * US,
+        50 * US,
+        75 * US,
+        100 * US,
+        150 * US,
+        250 * US,
+        500 * US,
+        750 * US,
+        MS,
+        2_500 * US,
+        5 * MS,
+        10 * MS,
+        25 * MS,
+        50 * MS,
+        100 * MS,
+        250 * MS,
+        S,
+    ],
+    lowest: -20,
+};
+
+/// For connections, which live from milliseconds to days. Fine buckets from 0.24 ms to 12 days.
+pub static LIFETIME: Scale = Scale {
+    bounds: [
+        10 * MS,
+        50 * MS,
+        100 * MS,
+        500 * MS,
+        S,
+        2 * S,
+        5 * S,
+        10 * S,
+        30 * S,
+        60 * S,
+        120 * S,
+        300 * S,
+        900 * S,
+        1_800 * S,
+        3_600 * S,
+        14_400 * S,
+        86_400 * S,
+    ],
+    lowest: -12,
+};
 
 /// How long things took, in buckets.
 #[derive(Debug)]
 pub struct Histogram {
-    bounds: &'static Buckets,
+    scale: &'static Scale,
     counts: [Counter; 18],
     /// Nanoseconds; overflows after five centuries.
     sum: Counter,
+    /// Of the fine buckets.
+    zero: Counter,
+    fine: [Counter; FINE],
+    /// One for each of `counts`; made for the first.
+    exemplars: OnceLock<Box<[Slot; 18]>>,
 }
 
 impl Histogram {
     /// An empty histogram with these bounds.
-    pub fn new(bounds: &'static Buckets) -> Self {
+    pub fn new(scale: &'static Scale) -> Self {
         Self {
-            bounds,
+            scale,
             counts: Default::default(),
             sum: Counter::default(),
+            zero: Counter::default(),
+            fine: std::array::from_fn(|_| Counter::default()),
+            exemplars: OnceLock::new(),
         }
     }
 
     /// Counts one duration.
     pub fn observe(&self, took: Duration) {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = self.bounds.iter().position(|bound| nanos <= *bound);
-        if let Some(count) = self.counts.get(bucket.unwrap_or(self.bounds.len())) {
+        self.count(nanos(took));
+    }
+
+    /// The same, and remembers the trace in which more is told about it.
+    pub fn observe_in(&self, took: Duration, trace_id: u128) {
+        let nanos = nanos(took);
+        let bucket = self.count(nanos);
+        let slots = self.exemplars.get_or_init(Box::default);
+        if let Some(slot) = slots.get(bucket) {
+            slot.put(trace_id, nanos);
+        }
+    }
+
+    fn count(&self, nanos: u64) -> usize {
+        let bounds = &self.scale.bounds;
+        let bucket = bounds.iter().position(|bound| nanos <= *bound);
+        let bucket = bucket.unwrap_or(bounds.len());
+        if let Some(count) = self.counts.get(bucket) {
             count.inc();
         }
         self.sum.add(nanos);
+        let fine = self.scale.fine(nanos).and_then(|fine| self.fine.get(fine));
+        fine.unwrap_or(&self.zero).inc();
+        bucket
     }
 
-    /// Upper bounds of the buckets.
-    pub(super) fn bounds(&self) -> &'static Buckets {
-        self.bounds
+    /// How its buckets lie.
+    pub(super) fn scale(&self) -> &'static Scale {
+        self.scale
     }
 
     /// Counts per bucket (not cumulated), the last of them above all bounds, and the sum in nanoseconds.
@@ -182,6 +233,20 @@ impl Histogram {
         }
         (counts, self.sum.get())
     }
+
+    /// Adds the counts of the fine buckets.
+    pub(super) fn read_native(&self, to: &mut Native) {
+        to.add(&self.zero, &self.fine);
+    }
+
+    /// The last exemplar of a bucket.
+    pub(super) fn exemplar(&self, bucket: usize) -> Option<Exemplar> {
+        self.exemplars.get()?.get(bucket)?.get()
+    }
+}
+
+fn nanos(took: Duration) -> u64 {
+    u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// How things ended: well, or with one of the reasons.
@@ -272,11 +337,11 @@ mod tests {
 
     #[test]
     fn a_bucket_includes_its_bound() {
-        for bounds in [&LATENCY, &LIFETIME] {
-            assert!(bounds.is_sorted());
-            for (i, bound) in bounds.iter().enumerate() {
+        for scale in [&LATENCY, &OVERHEAD, &LIFETIME] {
+            assert!(scale.bounds.is_sorted());
+            for (i, bound) in scale.bounds.iter().enumerate() {
                 for (nanos, bucket) in [(*bound - 1, i), (*bound, i), (*bound + 1, i + 1)] {
-                    let histogram = Histogram::new(bounds);
+                    let histogram = Histogram::new(scale);
                     histogram.observe(Duration::from_nanos(nanos));
                     let (counts, sum) = histogram.read();
                     assert_eq!(counts[bucket], 1, "{nanos} ns");

@@ -1,8 +1,6 @@
 //! For how long certificates are still good.
 
-use std::fmt;
-
-use super::text::Page;
+use super::page::Page;
 
 /// So many certificates have a series of their own, those that end first; with twenty thousand, one scrape in a
 /// thousand lines is enough.
@@ -46,7 +44,7 @@ pub struct CertificateEnd {
 }
 
 impl Page<'_> {
-    pub(super) fn certificates(&mut self, ends: &Ends) -> fmt::Result {
+    pub(super) fn certificates(&mut self, ends: &Ends) {
         let all = &ends.listeners;
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let time = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
@@ -55,18 +53,18 @@ impl Page<'_> {
             "Certificates that a listener has",
             all.iter()
                 .map(|l| ([("listener", l.listener.as_str())], count(l.count))),
-        )?;
+        );
         self.gauges(
             "umay_tls_certificates_unfit",
             "Pairs of certificate and key that cannot be used as their files are now; what was read before is served, if anything",
             all.iter().map(|l| ([("listener", l.listener.as_str())], count(l.unfit))),
-        )?;
+        );
         self.gauges(
             "umay_tls_first_certificate_expiry_timestamp_seconds",
             "When the first of a listener's certificates expires, since the Unix epoch",
             all.iter()
                 .filter_map(|l| Some(([("listener", l.listener.as_str())], time(l.first?)))),
-        )?;
+        );
         self.gauges(
             "umay_tls_certificate_expiry_timestamp_seconds",
             "When a certificate expires, since the Unix epoch; of the 1000 that do so first",
@@ -78,7 +76,7 @@ impl Page<'_> {
                 ];
                 (labels, time(c.not_after))
             }),
-        )?;
+        );
         self.gauges(
             "umay_upstream_certificate_expiry_timestamp_seconds",
             "When the certificate expires that endpoints are shown, since the Unix epoch",

@@ -1,45 +1,20 @@
-//! From cells to text: sums over the workers, family by family.
+//! From cells to series: sums over the workers, family by family.
 //!
 //! A series with labels from a closed set that has not counted yet is left out where the set is
 //! large (reasons, statuses, methods); all others are there from the start.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
 use umay_core::message::Method;
 use umay_core::reason::Reason;
 
 use super::cell::{Counter, Gauge, Histogram, Outcomes};
+use super::page::{Page, Summed};
 use super::process::Process;
 use super::registry::Registry;
 use super::route::{CLASSES, RouteMetrics, RouteShard};
-use super::text::{Page, Summed};
 use super::worker::{Detected, Statuses, TlsVersion, WorkerMetrics};
-
-/// Encodes a registry when asked to.
-#[derive(Debug)]
-pub(super) struct Snapshot(pub(super) Arc<Registry>);
-
-impl Collector for Snapshot {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page::new(encoder);
-        let workers = Workers(self.0.workers());
-        page.process(&self.0)?;
-        page.traces(&self.0.traces)?;
-        page.connections(&workers)?;
-        page.tls(&workers)?;
-        page.certificates(&self.0.certificates.load())?;
-        page.http(&workers)?;
-        page.routes(&self.0.live_routes())?;
-        page.tcp(&workers)?;
-        page.pool(&workers)?;
-        page.upstreams(&self.0.live_upstreams())?;
-        page.discoveries(&self.0.live_discoveries())
-    }
-}
 
 /// All workers' shards.
 pub(super) struct Workers<'a>(&'a [Arc<WorkerMetrics>]);
@@ -57,7 +32,7 @@ impl Workers<'_> {
         self.0.iter().map(|worker| cell(worker).get()).sum()
     }
 
-    fn histogram(&self, cell: impl Fn(&WorkerMetrics) -> &Histogram) -> Summed {
+    fn histogram(&self, cell: impl Fn(&WorkerMetrics) -> &Histogram) -> Option<Summed> {
         Summed::over(self.0.iter().map(|worker| cell(worker)))
     }
 
@@ -78,18 +53,34 @@ pub(super) fn seen_outcomes(count: impl Fn(Option<Reason>) -> u64) -> Vec<(&'sta
 
 /// One method per group of families.
 impl Page<'_> {
-    fn process(&mut self, registry: &Registry) -> fmt::Result {
+    /// All that a process tells.
+    pub(super) fn all(&mut self, registry: &Registry) {
+        let workers = Workers(registry.workers());
+        self.process(registry);
+        self.traces(&registry.traces);
+        self.connections(&workers);
+        self.tls(&workers);
+        self.certificates(&registry.certificates.load());
+        self.http(&workers);
+        self.routes(&registry.live_routes());
+        self.tcp(&workers);
+        self.pool(&workers);
+        self.upstreams(&registry.live_upstreams());
+        self.discoveries(&registry.live_discoveries());
+    }
+
+    fn process(&mut self, registry: &Registry) {
         let version = [("version", env!("CARGO_PKG_VERSION"))];
-        self.info("umay_build", "The build that is running", &version)?;
+        self.info("umay_build", "The build that is running", &version);
         let started = registry.started().duration_since(UNIX_EPOCH);
         self.gauge(
             "process_start_time_seconds",
             "When the process started, since the Unix epoch",
             started.unwrap_or_default().as_secs_f64(),
-        )?;
+        );
         let process = Process::read();
         if let Some(cpu) = process.cpu_seconds {
-            self.counter("process_cpu_seconds", "User and system time", cpu)?;
+            self.counter("process_cpu_seconds", "User and system time", cpu);
         }
         let gauges = [
             (
@@ -110,7 +101,7 @@ impl Page<'_> {
         ];
         for (name, help, value) in gauges {
             if let Some(value) = value {
-                self.gauge(name, help, value)?;
+                self.gauge(name, help, value);
             }
         }
         self.counters(
@@ -122,12 +113,12 @@ impl Page<'_> {
             ]
             .into_iter()
             .map(|(result, count)| ([("result", result)], count)),
-        )?;
+        );
         self.histogram(
             "umay_worker_lag_seconds",
             "How late the tick of a worker was, of which there are twenty a second; below a millisecond is as exact as timers are",
-            &Workers(registry.workers()).histogram(|w| &w.clock.lag),
-        )?;
+            Workers(registry.workers()).histogram(|w| &w.clock.lag),
+        );
         let dropped = registry.access_log_dropped().get();
         self.counter(
             "umay_access_log_dropped",
@@ -136,27 +127,27 @@ impl Page<'_> {
         )
     }
 
-    fn connections(&mut self, workers: &Workers<'_>) -> fmt::Result {
+    fn connections(&mut self, workers: &Workers<'_>) {
         self.counter(
             "umay_connections_accepted",
             "Client connections accepted",
             workers.count(|w| &w.connections.accepted),
-        )?;
+        );
         self.gauge(
             "umay_connections_active",
             "Client connections open",
             workers.level(|w| &w.connections.active),
-        )?;
+        );
         self.counter(
             "umay_connections_refused",
             "Client connections closed at once because of a limit",
             workers.count(|w| &w.connections.refused),
-        )?;
+        );
         self.counter(
             "umay_accept_errors",
             "Errors while accepting connections",
             workers.count(|w| &w.connections.accept_errors),
-        )?;
+        );
         self.counters(
             "umay_refusals",
             "Requests and connections that Umay refused or cut, by reason word",
@@ -164,7 +155,7 @@ impl Page<'_> {
                 .outcomes(|w| &w.refusals)
                 .into_iter()
                 .map(|(reason, count)| ([("reason", reason)], count)),
-        )?;
+        );
         self.counters(
             "umay_protocol_detected",
             "What client connections turned out to speak",
@@ -172,15 +163,15 @@ impl Page<'_> {
                 let count = workers.sum(|w| w.detection.get(what));
                 ([("protocol", what.as_str())], count)
             }),
-        )?;
+        );
         self.histogram(
             "umay_protocol_detection_seconds",
             "Time until the protocol of a connection was known",
-            &workers.histogram(|w| w.detection.duration()),
+            workers.histogram(|w| w.detection.duration()),
         )
     }
 
-    fn tls(&mut self, workers: &Workers<'_>) -> fmt::Result {
+    fn tls(&mut self, workers: &Workers<'_>) {
         let done = [TlsVersion::Tls12, TlsVersion::Tls13]
             .into_iter()
             .flat_map(|version| {
@@ -210,27 +201,27 @@ impl Page<'_> {
             "umay_tls_handshakes",
             "TLS handshakes with clients",
             done.chain(std::iter::once(failed)),
-        )?;
+        );
         self.counters(
             "umay_tls_failures",
             "TLS handshakes with clients that failed, by reason word",
             failures
                 .into_iter()
                 .map(|(reason, count)| ([("reason", reason)], count)),
-        )?;
+        );
         self.histogram(
             "umay_tls_handshake_duration_seconds",
             "Time that completed TLS handshakes with clients took",
-            &workers.histogram(|w| w.tls.duration()),
+            workers.histogram(|w| w.tls.duration()),
         )
     }
 
-    fn http(&mut self, workers: &Workers<'_>) -> fmt::Result {
+    fn http(&mut self, workers: &Workers<'_>) {
         self.gauge(
             "umay_http_requests_in_flight",
             "HTTP requests whose answer is not complete",
             workers.level(|w| &w.http.in_flight),
-        )?;
+        );
         let other = workers.sum(|w| w.http.responses.get(0));
         let statuses = Statuses::RANGE
             .map(|status| {
@@ -241,14 +232,17 @@ impl Page<'_> {
             })
             .chain(std::iter::once(("other".to_owned(), other)))
             .filter(|(_, count)| *count > 0);
+        let statuses: Vec<_> = statuses.collect();
         self.counters(
             "umay_http_responses",
             "Answers to HTTP requests by status",
-            statuses.map(|(code, count)| ([("code", code)], count)),
+            statuses
+                .iter()
+                .map(|(code, count)| ([("code", code.as_str())], *count)),
         )
     }
 
-    fn routes(&mut self, routes: &[Arc<RouteMetrics>]) -> fmt::Result {
+    fn routes(&mut self, routes: &[Arc<RouteMetrics>]) {
         let methods = || {
             Method::KNOWN
                 .into_iter()
@@ -270,7 +264,7 @@ impl Page<'_> {
             "umay_http_requests",
             "HTTP requests by route, method and class of the answer's status",
             requests.filter(|(_, count)| *count > 0),
-        )?;
+        );
         let bytes = |cell: fn(&RouteShard) -> &Counter| {
             routes.iter().map(move |route| {
                 let count = route.shards().map(|shard| cell(shard).get()).sum::<u64>();
@@ -281,12 +275,12 @@ impl Page<'_> {
             "umay_http_request_bytes",
             "Bytes of request bodies",
             bytes(|shard| &shard.bytes_in),
-        )?;
+        );
         self.counters(
             "umay_http_response_bytes",
             "Bytes of response bodies",
             bytes(|shard| &shard.bytes_out),
-        )?;
+        );
         self.histograms(
             "umay_http_request_duration_seconds",
             "Time from the first byte of a request to the last of its answer",
@@ -299,12 +293,12 @@ impl Page<'_> {
         )
     }
 
-    fn tcp(&mut self, workers: &Workers<'_>) -> fmt::Result {
+    fn tcp(&mut self, workers: &Workers<'_>) {
         self.gauge(
             "umay_tcp_connections_active",
             "Raw streams and tunnels open",
             workers.level(|w| &w.tcp.active),
-        )?;
+        );
         self.counters(
             "umay_tcp_connections",
             "Raw streams and tunnels that ended, by the reason word or ok",
@@ -312,7 +306,7 @@ impl Page<'_> {
                 .outcomes(|w| w.tcp.outcomes())
                 .into_iter()
                 .map(|(reason, count)| ([("close_reason", reason)], count)),
-        )?;
+        );
         let bytes = [
             ("in", workers.count(|w| &w.tcp.bytes_in)),
             ("out", workers.count(|w| &w.tcp.bytes_out)),
@@ -323,11 +317,11 @@ impl Page<'_> {
             bytes
                 .into_iter()
                 .map(|(way, count)| ([("direction", way)], count)),
-        )?;
+        );
         self.histogram(
             "umay_tcp_connection_duration_seconds",
             "How long raw streams and tunnels lived",
-            &workers.histogram(|w| w.tcp.duration()),
+            workers.histogram(|w| w.tcp.duration()),
         )
     }
 }

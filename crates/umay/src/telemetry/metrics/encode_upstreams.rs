@@ -1,6 +1,5 @@
 //! The same for upstreams and endpoints.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -10,31 +9,31 @@ use super::cell::{Counter, SharedCounter};
 use super::discovery::{DiscoveryMetrics, Origin, Update};
 use super::encode::{Workers, seen_outcomes};
 use super::endpoint::{EndpointMetrics, EndpointShard, Left, OTHER};
-use super::text::{Page, Summed};
+use super::page::{Page, Summed};
 use super::upstream::{Healing, UpstreamMetrics};
 
 impl Page<'_> {
-    pub(super) fn pool(&mut self, workers: &Workers<'_>) -> fmt::Result {
+    pub(super) fn pool(&mut self, workers: &Workers<'_>) {
         self.counter(
             "umay_upstream_connections_opened",
             "Connections to endpoints opened",
             workers.count(|w| &w.pool.opened),
-        )?;
+        );
         self.counter(
             "umay_upstream_connections_reused",
             "Times that a connection to an endpoint was taken from the pool",
             workers.count(|w| &w.pool.reused),
-        )?;
+        );
         self.counter(
             "umay_upstream_connections_closed",
             "Connections to endpoints closed",
             workers.count(|w| &w.pool.closed),
-        )?;
+        );
         self.gauge(
             "umay_upstream_connections_idle",
             "Connections to endpoints waiting in the pool",
             workers.level(|w| &w.pool.idle),
-        )?;
+        );
         self.counter(
             "umay_retries",
             "Attempts after the first",
@@ -42,7 +41,7 @@ impl Page<'_> {
         )
     }
 
-    pub(super) fn upstreams(&mut self, upstreams: &[Arc<UpstreamMetrics>]) -> fmt::Result {
+    pub(super) fn upstreams(&mut self, upstreams: &[Arc<UpstreamMetrics>]) {
         let attempts = upstreams.iter().flat_map(|upstream| {
             seen_outcomes(|outcome| upstream.shards().map(|s| s.attempts.get(outcome)).sum())
                 .into_iter()
@@ -54,7 +53,7 @@ impl Page<'_> {
             "umay_upstream_attempts",
             "Requests and connections given to endpoints, by the reason word or ok",
             attempts,
-        )?;
+        );
         self.histograms(
             "umay_upstream_connect_duration_seconds",
             "Time to open a connection to an endpoint, with TLS",
@@ -64,7 +63,7 @@ impl Page<'_> {
                     Summed::over(u.shards().map(|s| &s.connect)),
                 )
             }),
-        )?;
+        );
         self.histograms(
             "umay_upstream_request_duration_seconds",
             "Time from a request sent to the first byte of its answer",
@@ -74,19 +73,19 @@ impl Page<'_> {
                     Summed::over(u.shards().map(|s| &s.first_byte)),
                 )
             }),
-        )?;
-        self.healing(upstreams)?;
+        );
+        self.healing(upstreams);
         self.endpoints(upstreams)
     }
 
-    fn healing(&mut self, upstreams: &[Arc<UpstreamMetrics>]) -> fmt::Result {
+    fn healing(&mut self, upstreams: &[Arc<UpstreamMetrics>]) {
         self.counters(
             "umay_upstream_requests",
             "Requests and streams that were to be given to an endpoint",
             upstreams
                 .iter()
                 .map(|u| ([("upstream", u.name())], u.requests())),
-        )?;
+        );
         self.counters(
             "umay_upstream_ejections",
             "Endpoints that were ejected for failures in a row, or for too many in a while",
@@ -96,42 +95,42 @@ impl Page<'_> {
                     ("success_rate", &h.ejected_rate),
                 ]
             }),
-        )?;
+        );
         self.counters(
             "umay_upstream_readmissions",
             "Endpoints that get requests again after an ejection",
             upstreams
                 .iter()
                 .map(|u| ([("upstream", u.name())], u.healing.readmitted.get())),
-        )?;
+        );
         self.counters(
             "umay_upstream_retries",
             "Requests that were tried elsewhere, or were not because the budget was spent",
             two(upstreams, "result", |h| {
                 [("retried", &h.retried), ("budget_spent", &h.budget_spent)]
             }),
-        )?;
+        );
         self.counters(
             "umay_upstream_hedges",
             "Late requests that were asked for a second time, and those where the second answer came first",
             two(upstreams, "result", |h| {
                 [("sent", &h.hedged), ("won", &h.hedges_won)]
             }),
-        )?;
+        );
         self.counters(
             "umay_upstream_rests",
             "Times that an endpoint asked to be left alone (Retry-After)",
             upstreams
                 .iter()
                 .map(|u| ([("upstream", u.name())], u.healing.rests.get())),
-        )?;
+        );
         self.counters(
             "umay_upstream_queued",
             "Requests that had to wait for room",
             upstreams
                 .iter()
                 .map(|u| ([("upstream", u.name())], u.healing.queued.get())),
-        )?;
+        );
         for (name, help, value) in [
             (
                 "umay_upstream_queue",
@@ -151,12 +150,11 @@ impl Page<'_> {
         ] {
             let series = upstreams.iter();
             let series = series.map(|u| ([("upstream", u.name())], value(&u.healing)));
-            self.gauges(name, help, series)?;
+            self.gauges(name, help, series);
         }
-        Ok(())
     }
 
-    fn endpoints(&mut self, upstreams: &[Arc<UpstreamMetrics>]) -> fmt::Result {
+    fn endpoints(&mut self, upstreams: &[Arc<UpstreamMetrics>]) {
         let all: Vec<_> = upstreams.iter().map(|u| (&**u, u.endpoints())).collect();
         let standings = all.iter().flat_map(|(upstream, endpoints)| {
             Standing::ALL.into_iter().map(move |standing| {
@@ -172,7 +170,7 @@ impl Page<'_> {
             "umay_upstream_endpoints",
             "Endpoints by how they are",
             standings,
-        )?;
+        );
         for (name, help, cell, left) in [
             (
                 "umay_endpoint_picks",
@@ -188,7 +186,7 @@ impl Page<'_> {
             ),
         ] {
             let series = by_label(&all, |endpoint| endpoint.sum(cell), |l| left(l).get());
-            self.counters(name, help, series.into_iter())?;
+            self.counters(name, help, series.into_iter());
         }
         let busy = by_label(&all, EndpointMetrics::in_flight, |_| 0);
         self.gauges(
@@ -199,7 +197,7 @@ impl Page<'_> {
         )
     }
 
-    pub(super) fn discoveries(&mut self, discoveries: &[Arc<DiscoveryMetrics>]) -> fmt::Result {
+    pub(super) fn discoveries(&mut self, discoveries: &[Arc<DiscoveryMetrics>]) {
         let updates = discoveries.iter().flat_map(|discovery| {
             Origin::ALL.into_iter().flat_map(move |origin| {
                 Update::ALL.into_iter().map(move |result| {
@@ -216,14 +214,14 @@ impl Page<'_> {
             "umay_discovery_updates",
             "Answers about endpoints, by what was asked and what came of it",
             updates.filter(|(_, count)| *count > 0),
-        )?;
+        );
         self.gauges(
             "umay_discovery_endpoints",
             "Endpoints that are known now, one for each address",
             discoveries
                 .iter()
                 .map(|d| ([("upstream", d.name())], d.endpoints())),
-        )?;
+        );
         self.gauges(
             "umay_discovery_age_seconds",
             "Time since all that was asked about endpoints had been answered well",
@@ -269,9 +267,9 @@ fn by_label<'a>(
 /// Two counters of each upstream, told apart by a label.
 fn two<'a>(
     upstreams: &'a [Arc<UpstreamMetrics>],
-    label: &'static str,
+    label: &'a str,
     cells: fn(&Healing) -> [(&'static str, &SharedCounter); 2],
-) -> impl Iterator<Item = ([(&'static str, &'a str); 2], u64)> {
+) -> impl Iterator<Item = ([(&'a str, &'a str); 2], u64)> {
     upstreams.iter().flat_map(move |upstream| {
         cells(&upstream.healing)
             .map(|(word, count)| ([("upstream", upstream.name()), (label, word)], count.get()))

@@ -10,7 +10,12 @@ mod discovery;
 mod encode;
 mod encode_upstreams;
 mod endpoint;
+mod exemplar;
+mod format;
+mod native;
+mod page;
 mod process;
+mod prometheus;
 mod registry;
 mod route;
 #[cfg(test)]
@@ -22,12 +27,16 @@ mod upstream;
 mod worker;
 
 pub use cell::{
-    Buckets, Counter, Gauge, Held, Histogram, LATENCY, LIFETIME, Outcomes, SharedCounter,
+    Counter, Gauge, Held, Histogram, LATENCY, LIFETIME, OVERHEAD, Outcomes, SharedCounter,
 };
 pub use certificates::{CertificateEnd, Ends, ListenerEnds, MOST_CERTIFICATES};
 pub use discovery::{DiscoveryMetrics, Origin, Update};
 pub use endpoint::{EndpointMetrics, EndpointShard, MOST_ENDPOINTS};
-pub use registry::{Format, Registry};
+pub use exemplar::Exemplar;
+pub use format::Format;
+pub use native::{Native, SCHEMA};
+pub use page::{Family, Kind, Labels, Number, Sink, Summed, Value};
+pub use registry::Registry;
 pub use route::{Exchange, RouteMetrics};
 pub use traces::TraceMetrics;
 pub use upstream::{Healing, UpstreamMetrics};

@@ -1,20 +1,20 @@
 //! All metrics of the process, and their text.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use prometheus_client::encoding::text;
 
 use super::cell::SharedCounter;
 use super::certificates::Ends;
 use super::discovery::DiscoveryMetrics;
-use super::encode::Snapshot;
 use super::endpoint::Places;
+use super::format::Format;
+use super::page::{Page, Sink};
+use super::prometheus::Messages;
 use super::route::RouteMetrics;
-use super::text::to_classic;
+use super::text::Text;
 use super::traces::TraceMetrics;
 use super::upstream::UpstreamMetrics;
 use super::worker::WorkerMetrics;
@@ -48,15 +48,6 @@ pub struct ConfigMetrics {
     pub reloaded: SharedCounter,
     /// Those that were not.
     pub refused: SharedCounter,
-}
-
-/// The text formats of `/metrics`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// OpenMetrics 1.0.
-    OpenMetrics,
-    /// Prometheus's own, older text format.
-    Classic,
 }
 
 impl Registry {
@@ -114,16 +105,27 @@ impl Registry {
         &self.access_log_dropped
     }
 
-    /// Everything as text. Takes time in proportion to the number of routes; not for workers.
-    pub fn encode(self: &Arc<Self>, format: Format) -> Result<String, fmt::Error> {
-        let mut page = prometheus_client::registry::Registry::default();
-        page.register_collector(Box::new(Snapshot(Arc::clone(self))));
-        let mut out = String::with_capacity(16 * 1024);
-        text::encode(&mut out, &page)?;
-        Ok(match format {
-            Format::OpenMetrics => out,
-            Format::Classic => to_classic(&out),
-        })
+    /// Everything, in a format for scrapers.
+    pub fn encode(&self, format: Format) -> Vec<u8> {
+        let text = |open_metrics| {
+            let mut text = Text::new(open_metrics);
+            self.describe(&mut text);
+            text.finish().into_bytes()
+        };
+        match format {
+            Format::OpenMetrics => text(true),
+            Format::Classic => text(false),
+            Format::Protobuf => {
+                let mut messages = Messages::new();
+                self.describe(&mut messages);
+                messages.finish()
+            }
+        }
+    }
+
+    /// Writes everything down. Takes time in proportion to the number of routes; not for workers.
+    pub fn describe(&self, sink: &mut dyn Sink) {
+        Page(sink).all(self);
     }
 
     pub(super) fn workers(&self) -> &[Arc<WorkerMetrics>] {
@@ -144,27 +146,6 @@ impl Registry {
 
     pub(super) fn started(&self) -> SystemTime {
         self.started
-    }
-}
-
-impl Format {
-    /// The format that an `Accept` field asks for; OpenMetrics unless only the older one is named.
-    pub fn accepted_by(accept: &str) -> Self {
-        let classic =
-            accept.contains("text/plain") && !accept.contains("application/openmetrics-text");
-        if classic {
-            Self::Classic
-        } else {
-            Self::OpenMetrics
-        }
-    }
-
-    /// The media type.
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
-        }
     }
 }
 

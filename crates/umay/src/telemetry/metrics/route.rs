@@ -25,6 +25,8 @@ pub struct Exchange {
     pub bytes_in: u64,
     /// Bytes of the answer's body.
     pub bytes_out: u64,
+    /// The trace in which it is recorded.
+    pub trace_id: Option<u128>,
 }
 
 /// The metrics of one route. Made with the route table and dropped with the last table that has the
@@ -60,7 +62,10 @@ impl RouteMetrics {
         if let Some(counter) = shard.cell(exchange.method, usize::from(exchange.status / 100)) {
             counter.inc();
         }
-        shard.duration.observe(exchange.duration);
+        match exchange.trace_id {
+            Some(trace_id) => shard.duration.observe_in(exchange.duration, trace_id),
+            None => shard.duration.observe(exchange.duration),
+        }
         shard.bytes_in.add(exchange.bytes_in);
         shard.bytes_out.add(exchange.bytes_out);
     }

@@ -8,6 +8,7 @@ use umay_core::message::Method;
 use umay_core::reason::Reason;
 
 use super::*;
+use crate::telemetry::protobuf::{Field, Reader, bytes, number, packed, signed, zigzag};
 
 /// Series (name with labels) and their values.
 type Series = BTreeMap<String, f64>;
@@ -34,7 +35,8 @@ fn parse(text: &str) -> Series {
             );
         } else {
             let (family, kind) = current.as_ref().unwrap();
-            let (key, value) = line.rsplit_once(' ').unwrap();
+            let (sample, _exemplar) = line.split_once(" # {").unwrap_or((line, ""));
+            let (key, value) = sample.rsplit_once(' ').unwrap();
             let name = key.split('{').next().unwrap();
             let suffix = name.strip_prefix(family.as_str()).expect(line);
             let allowed: &[&str] = match kind.as_str() {
@@ -110,7 +112,11 @@ fn check_histograms(families: &BTreeMap<String, String>, series: &Series) {
 }
 
 fn read(registry: &Arc<Registry>) -> Series {
-    parse(&registry.encode(Format::OpenMetrics).unwrap())
+    parse(&text(registry, Format::OpenMetrics))
+}
+
+fn text(registry: &Registry, format: Format) -> String {
+    String::from_utf8(registry.encode(format)).unwrap()
 }
 
 fn exchange(method: Method, status: u16, millis: u64) -> Exchange {
@@ -120,6 +126,7 @@ fn exchange(method: Method, status: u16, millis: u64) -> Exchange {
         duration: Duration::from_millis(millis),
         bytes_in: 10,
         bytes_out: 100,
+        trace_id: None,
     }
 }
 
@@ -345,7 +352,7 @@ fn a_route_lives_as_long_as_a_table_holds_it() {
 #[test]
 fn the_older_format_names_families_as_their_series() {
     let registry = Registry::new(1);
-    let text = registry.encode(Format::Classic).unwrap();
+    let text = text(&registry, Format::Classic);
     assert!(!text.contains("# EOF") && !text.contains("# UNIT"));
     assert!(
         text.contains("# TYPE umay_retries_total counter\numay_retries_total 0\n"),
@@ -359,18 +366,108 @@ fn the_older_format_names_families_as_their_series() {
     assert!(text.contains("# TYPE umay_tls_handshake_duration_seconds histogram\n"));
 }
 
-#[test]
-fn the_format_is_negotiated() {
-    let prometheus =
-        "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
-    for (accept, format) in [
-        ("", Format::OpenMetrics),
-        ("*/*", Format::OpenMetrics),
-        (prometheus, Format::OpenMetrics),
-        ("text/plain; version=0.0.4", Format::Classic),
-    ] {
-        assert_eq!(Format::accepted_by(accept), format, "{accept}");
+/// Fields of a message with this number.
+fn all<'a>(message: &'a [u8], number: u64) -> impl Iterator<Item = Field<'a>> {
+    let fields = Reader::new(message).filter(move |(have, _)| *have == number);
+    fields.map(|(_, field)| field)
+}
+
+fn message<'a>(outer: &'a [u8], number: u64) -> &'a [u8] {
+    match all(outer, number).next() {
+        Some(Field::Bytes(bytes)) => bytes,
+        other => panic!("{number}: {other:?}"),
     }
+}
+
+#[test]
+fn protocol_buffers_have_classic_and_native_buckets() {
+    let registry = Registry::new(2);
+    for (index, micros) in [(0, 700), (0, 710), (1, 125_000), (1, 0)] {
+        let worker = registry.worker(index).unwrap();
+        worker
+            .detection
+            .done(Detected::Http1, Duration::from_micros(micros));
+    }
+    let page = registry.encode(Format::Protobuf);
+    let mut reader = Reader::new(&page);
+    let families: Vec<_> = std::iter::from_fn(|| reader.delimited()).collect();
+    let named = |name: &str| {
+        let named = families.iter().filter(|f| message(f, 1) == name.as_bytes());
+        let named: Vec<_> = named.copied().collect();
+        assert_eq!(named.len(), 1, "{name}");
+        named[0]
+    };
+    let counter = named("umay_retries_total");
+    assert_eq!(message(counter, 2), b"Attempts after the first");
+    // Nothing is written of a type that is 0, which is a counter.
+    assert_eq!(all(counter, 3).next(), None);
+    let value = message(message(counter, 4), 3);
+    assert_eq!(all(value, 1).next(), Some(Field::Number(0)));
+    assert_eq!(
+        all(named("umay_build_info"), 3).next(),
+        Some(Field::Number(1))
+    );
+
+    let family = named("umay_protocol_detection_seconds");
+    assert_eq!(all(family, 3).next(), Some(Field::Number(4)));
+    let histogram = message(message(family, 4), 7);
+    assert_eq!(all(histogram, 1).next(), Some(Field::Number(4)));
+    let below: Vec<_> = all(histogram, 3)
+        .map(|bucket| match bucket {
+            Field::Bytes(bucket) => all(bucket, 1).next(),
+            Field::Number(_) => None,
+        })
+        .collect();
+    assert_eq!(below.len(), 18);
+    assert_eq!(below[0], Some(Field::Number(1)));
+    assert_eq!(below[1], Some(Field::Number(3)));
+    assert_eq!(below[17], Some(Field::Number(4)));
+    // Schema 3, one zero, up to 2^-20 seconds.
+    assert_eq!(all(histogram, 5).next(), Some(Field::Number(6)));
+    let zero = 2_f64.powi(-20).to_bits();
+    assert_eq!(all(histogram, 6).next(), Some(Field::Number(zero)));
+    assert_eq!(all(histogram, 7).next(), Some(Field::Number(1)));
+    // 0.7 and 0.71 ms lie in the bucket that ends at 2^(-83/8) s, and 125 ms in that which ends at 2^-3 s.
+    let spans: Vec<_> = all(histogram, 12).collect();
+    let run = |offset: i64| {
+        let mut run = Vec::new();
+        signed(&mut run, 1, offset);
+        number(&mut run, 2, 1);
+        run
+    };
+    let (first, second) = (run(-83), run(-24 + 82));
+    assert_eq!(spans, [Field::Bytes(&first), Field::Bytes(&second)]);
+    let mut deltas = Vec::new();
+    packed(&mut deltas, 13, [zigzag(2), zigzag(-1)]);
+    assert_eq!(message(histogram, 13), message(&deltas, 13), "{deltas:?}");
+}
+
+#[test]
+fn exemplars_lead_to_the_last_trace_of_a_bucket() {
+    let registry = Registry::new(2);
+    let route = registry.route("app");
+    let mut slow = exchange(Method::Get, 200, 20);
+    slow.trace_id = Some(7);
+    route.count(0, &slow);
+    slow.trace_id = Some(0xabc);
+    route.count(1, &slow);
+    slow.trace_id = None;
+    route.count(1, &slow);
+    let page = text(&registry, Format::OpenMetrics);
+    let lines: Vec<_> = page.lines().filter(|line| line.contains(" # {")).collect();
+    let [line] = lines[..] else {
+        panic!("{lines:?}");
+    };
+    let wanted = "umay_http_request_duration_seconds_bucket{le=\"0.025\",route=\"app\"} 3 # {trace_id=\"00000000000000000000000000000abc\"} 0.02 ";
+    let when = line.strip_prefix(wanted).expect(line);
+    assert!(when.parse::<f64>().unwrap() > 1.7e9, "{line}");
+    // The older format has none.
+    assert!(!text(&registry, Format::Classic).contains(" # {"));
+    let messages = registry.encode(Format::Protobuf);
+    let mut sought = Vec::new();
+    bytes(&mut sought, 1, b"trace_id");
+    bytes(&mut sought, 2, b"00000000000000000000000000000abc");
+    assert!(messages.windows(sought.len()).any(|part| part == sought));
 }
 
 #[test]

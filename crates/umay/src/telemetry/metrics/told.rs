@@ -94,7 +94,7 @@ impl Registry {
 
     /// The upper bounds of latencies' buckets, in milliseconds. Above the last is `+Inf`.
     pub fn latency_bounds() -> impl Iterator<Item = f64> {
-        LATENCY.iter().map(|bound| milliseconds(*bound))
+        LATENCY.bounds.iter().map(|bound| milliseconds(*bound))
     }
 }
 
@@ -181,10 +181,10 @@ fn object<K: Into<String>>(counts: impl IntoIterator<Item = (K, u64)>) -> Value 
 /// Buckets by their upper bound in milliseconds, each with its own count.
 fn histogram<'a>(shards: impl Iterator<Item = &'a Histogram>) -> Value {
     let (mut counts, mut nanos) = ([0; 18], 0_u64);
-    let mut bounds = &LATENCY;
+    let mut bounds = &LATENCY.bounds;
     for shard in shards {
         let (more, sum) = shard.read();
-        bounds = shard.bounds();
+        bounds = &shard.scale().bounds;
         for (count, more) in counts.iter_mut().zip(more) {
             *count += more;
         }

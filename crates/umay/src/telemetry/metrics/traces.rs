@@ -1,9 +1,7 @@
 //! What became of spans.
 
-use std::fmt;
-
 use super::cell::SharedCounter;
-use super::text::Page;
+use super::page::Page;
 
 /// What became of spans that were recorded.
 #[derive(Debug, Default)]
@@ -28,12 +26,12 @@ pub struct DroppedSpans {
 }
 
 impl Page<'_> {
-    pub(super) fn traces(&mut self, traces: &TraceMetrics) -> fmt::Result {
+    pub(super) fn traces(&mut self, traces: &TraceMetrics) {
         self.counter(
             "umay_trace_spans_exported",
             "Spans that the collector has taken",
             traces.exported.get(),
-        )?;
+        );
         let dropped = &traces.dropped;
         self.counters(
             "umay_trace_spans_dropped",
@@ -45,7 +43,7 @@ impl Page<'_> {
             ]
             .into_iter()
             .map(|(cause, count)| ([("cause", cause)], count)),
-        )?;
+        );
         self.counter(
             "umay_trace_export_failures",
             "Messages that the collector did not take, each try counted",

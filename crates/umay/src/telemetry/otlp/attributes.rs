@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::wire::{bytes, length_of, number, prefix};
+use crate::telemetry::protobuf::{bytes, length_of, number, prefix};
 
 /// Values longer than this, in bytes, are cut and end in `…`.
 pub const LONGEST: usize = 2048;

@@ -5,7 +5,8 @@
 //! fields are those of `opentelemetry-proto` 1.x, which are stable.
 
 mod attributes;
-mod wire;
 
+pub use super::protobuf::{
+    Field, Reader, bytes, fixed32, fixed64, length_of, nested, number, prefix,
+};
 pub use attributes::{LONGEST, attribute, integer, lossy};
-pub use wire::{Field, Reader, bytes, fixed32, fixed64, length_of, nested, number, prefix};

@@ -1,4 +1,5 @@
-//! The encoding of protocol buffers: what OTLP needs of it, in both directions.
+//! The encoding of protocol buffers, as far as it is needed: for what is sent to collectors, their answers,
+//! and one of Prometheus's formats. Messages are written by hand into bytes.
 
 /// Wire types.
 const VARINT: u64 = 0;
@@ -48,10 +49,51 @@ pub fn fixed32(out: &mut Vec<u8>, field: u32, value: u32) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
+/// Writes a real number, zero, too.
+pub fn double(out: &mut Vec<u8>, field: u32, value: f64) {
+    fixed64(out, field, value.to_bits());
+}
+
+/// Writes a number of either sign (`sint32`, `sint64`). Zero is what is not there.
+pub fn signed(out: &mut Vec<u8>, field: u32, value: i64) {
+    number(out, field, zigzag(value));
+}
+
+/// Writes numbers (`repeated uint64`, packed); nothing if there is none.
+pub fn packed(out: &mut Vec<u8>, field: u32, values: impl IntoIterator<Item = u64>) {
+    let mut content = Vec::new();
+    for value in values {
+        varint(&mut content, value);
+    }
+    if !content.is_empty() {
+        bytes(out, field, &content);
+    }
+}
+
+/// Writes numbers of eight bytes each (`repeated fixed64` or `double`, packed).
+pub fn packed_fixed64(out: &mut Vec<u8>, field: u32, values: impl IntoIterator<Item = u64>) {
+    let mut content = Vec::new();
+    for value in values {
+        content.extend_from_slice(&value.to_le_bytes());
+    }
+    bytes(out, field, &content);
+}
+
+/// A number of either sign as one without: small ones stay small.
+pub fn zigzag(value: i64) -> u64 {
+    (value << 1 ^ value >> 63).cast_unsigned()
+}
+
 /// Writes bytes, or text, which has to be UTF-8.
 pub fn bytes(out: &mut Vec<u8>, field: u32, value: &[u8]) {
     prefix(out, field, value.len());
     out.extend_from_slice(value);
+}
+
+/// Writes a message with its length before it, as in a file of many.
+pub fn delimited(out: &mut Vec<u8>, message: &[u8]) {
+    varint(out, message.len() as u64);
+    out.extend_from_slice(message);
 }
 
 /// Writes what comes before so many bytes.
@@ -118,6 +160,12 @@ impl<'a> Reader<'a> {
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(taken)
+    }
+
+    /// The next message of many, each with its length before it.
+    pub fn delimited(&mut self) -> Option<&'a [u8]> {
+        let length = self.varint()?;
+        self.take(length)
     }
 
     /// The first field with this number.
@@ -188,6 +236,30 @@ mod tests {
         );
         assert_eq!(Reader::new(&out).find(4), Some(Field::Number(6)));
         assert_eq!(Reader::new(&out).find(5), None);
+    }
+
+    #[test]
+    fn signs_and_many() {
+        let zigzagged = [0, -1, 1, -2, i64::MAX, i64::MIN].map(zigzag);
+        assert_eq!(zigzagged, [0, 1, 2, 3, u64::MAX - 1, u64::MAX]);
+        let mut out = Vec::new();
+        packed(&mut out, 1, []);
+        packed(&mut out, 2, [1, 300]);
+        packed_fixed64(&mut out, 3, [1]);
+        double(&mut out, 4, 0.0);
+        let mut many = Vec::new();
+        delimited(&mut many, &out);
+        delimited(&mut many, b"");
+        let mut reader = Reader::new(&many);
+        let fields: Vec<_> = Reader::new(reader.delimited().unwrap()).collect();
+        let ones = [
+            (2, Field::Bytes(&[1, 0xac, 2][..])),
+            (3, Field::Bytes(&[1, 0, 0, 0, 0, 0, 0, 0])),
+            (4, Field::Number(0)),
+        ];
+        assert_eq!(fields, ones);
+        assert_eq!(reader.delimited(), Some(&b""[..]));
+        assert_eq!(reader.delimited(), None);
     }
 
     #[test]
