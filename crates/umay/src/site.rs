@@ -17,7 +17,7 @@ use umay_core::route::{RouteIdx, Table};
 use crate::drain::Phase;
 use crate::original;
 use crate::telemetry::access::{Downstream, Secured};
-use crate::telemetry::metrics::{Registry, RouteMetrics};
+use crate::telemetry::metrics::{ListenerMetrics, Registry, RouteMetrics};
 use crate::tls::{PeerFacts, ServerTls, TlsProblem};
 
 /// A listener with its routes and certificates.
@@ -30,6 +30,8 @@ pub struct Site {
     pub tls: Option<Arc<ServerTls>>,
     /// One of its routes goes to where clients were headed.
     pub wants_original: bool,
+    /// Its metrics.
+    pub metrics: Arc<ListenerMetrics>,
     routes: Arc<[Route]>,
 }
 
@@ -138,6 +140,7 @@ impl Site {
     pub fn build(
         model: &Model,
         listener: &Listener,
+        registry: &Registry,
         routes: &Arc<[Route]>,
         old: Option<&Arc<ServerTls>>,
     ) -> Result<Arc<Self>, Vec<TlsProblem>> {
@@ -156,6 +159,7 @@ impl Site {
             table,
             wants_original: routes.iter().filter(ours).any(|route| route.to_original),
             listener: listener.clone(),
+            metrics: registry.listener(&listener.name),
             tls,
             routes: Arc::clone(routes),
         }))

@@ -241,7 +241,7 @@ async fn tick(worker: Rc<Worker>, upstreams: Rc<RefCell<Rc<Upstreams>>>) {
     loop {
         let due = interval.tick().await;
         let late = Instant::now().saturating_duration_since(due);
-        worker.metrics.clock.lag.observe(late);
+        worker.metrics.clock.lag.observe(late, None);
         worker.timers.tick();
         worker.access.flush();
         ticks += 1;

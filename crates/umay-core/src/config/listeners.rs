@@ -103,7 +103,9 @@ pub(super) fn clash(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 fn listener(reader: &mut Reader, section: &mut Section<'_>) -> Option<Listener> {
-    let name = section.take("name").and_then(|node| reader.name(node));
+    let name = section
+        .take("name")
+        .and_then(|node| reader.counted_name(node));
     let bind = match section.take("listen") {
         None => {
             let hint = "add listen = \"0.0.0.0:443\"";

@@ -36,7 +36,9 @@ pub(super) fn read(
         let Some(mut section) = Section::open(reader, node, "route") else {
             continue;
         };
-        let name = section.take("name").and_then(|node| reader.name(node));
+        let name = section
+            .take("name")
+            .and_then(|node| reader.counted_name(node));
         let name = name.unwrap_or_else(|| format!("route-{}", at + 1));
         register(reader, &name, node);
         let route = route(reader, &mut section, name, listeners, upstreams);

@@ -9,6 +9,7 @@ use super::include::Around;
 use super::problem::{Place, Problem, Severity};
 use super::tree::{Node, Table, Value, nearest};
 use super::{Sources, keys, scalar};
+use crate::model::OTHER;
 
 /// Gathers what is wrong, and the files that are named.
 #[derive(Debug)]
@@ -114,6 +115,16 @@ impl Reader {
             return None;
         }
         Some(name.to_owned())
+    }
+
+    /// The name of something that is counted by its name.
+    pub(super) fn counted_name(&mut self, node: &Node) -> Option<String> {
+        let name = self.name(node)?;
+        if name == OTHER {
+            self.error(node, not_other(), "");
+            return None;
+        }
+        Some(name)
     }
 
     /// Complains about an empty list where it would mean something else than it looks like.
@@ -438,4 +449,9 @@ pub(super) fn distance(a: &str, b: &str) -> usize {
         before = std::mem::replace(&mut last, row);
     }
     last.last().copied().unwrap_or_default()
+}
+
+/// Why nothing is called [`OTHER`].
+pub(super) fn not_other() -> String {
+    format!("`{OTHER}` is what metrics call all that have no series of their own")
 }

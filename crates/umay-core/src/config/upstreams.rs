@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::endpoints::{self, ORIGINAL, To};
 use super::problem::Place;
-use super::section::{Reader, Section};
+use super::section::{Reader, Section, not_other};
 use super::{discover, healing, picking, probe, tls};
-use crate::model::{Scheme, Upstream};
+use crate::model::{OTHER, Scheme, Upstream};
 
 /// Upstreams by name.
 pub(super) type Upstreams = BTreeMap<String, Upstream>;
@@ -51,6 +51,9 @@ fn check_name(reader: &mut Reader, name: &str, place: &Place) {
     if name == ORIGINAL {
         let message = format!("`{ORIGINAL}` means where the client was headed");
         reader.error_at(place, message, "name the upstream otherwise");
+    }
+    if name == OTHER {
+        reader.error_at(place, not_other(), "name the upstream otherwise");
     }
     if name.contains([':', ',', '/']) {
         let message =

@@ -32,6 +32,9 @@ pub use crate::balance::Balance;
 /// The name of a listener, route or upstream.
 pub type Name = String;
 
+/// What metrics call all that have no series of their own; nothing that is counted has this name.
+pub const OTHER: &str = "_other";
+
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {

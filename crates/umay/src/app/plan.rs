@@ -86,7 +86,7 @@ impl Plan {
             let same = |old: &&Arc<Site>| old.listener.name == listener.name;
             let old = old_sites.iter().find(same);
             let old = old.and_then(|old| old.tls.as_ref());
-            match Site::build(model, listener, &routes, old) {
+            match Site::build(model, listener, &registry, &routes, old) {
                 Ok(site) => sites.push(site),
                 Err(more) => problems.extend(more),
             }

@@ -130,12 +130,13 @@ impl Exchange {
         record.bytes_in = up.bytes;
         record.first_byte = tried.state.first_byte;
         record.answered = tried.state.answered_at();
+        record.own = tried.state.own();
         if tried.state.down.is_some() {
             route.learn_http();
         }
         if let Some(first_byte) = tried.state.first_byte {
             let metrics = &tried.lease.share().upstream().metrics;
-            metrics.answered(self.http.worker.index, first_byte);
+            metrics.answered(self.http.worker.index, first_byte, record.recorded());
             if rival.is_some() {
                 metrics.healing.hedges_won.add(1);
             }

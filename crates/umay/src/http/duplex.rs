@@ -55,8 +55,14 @@ pub(super) struct State {
     pub(super) answered: bool,
     /// `100 Continue` was passed on, or the body came without it.
     continued: bool,
+    /// When all of the request had been passed on that had come at once.
+    gave: Option<Instant>,
     sent: Option<Instant>,
     pub(super) first_byte: Option<Duration>,
+    /// There was a wait between the first byte of an answer and the end of the final head.
+    in_pieces: bool,
+    /// When all of the answer had been passed on that had come at once, if it was not complete.
+    passed: Option<Instant>,
     /// Wait for the head of the answer.
     until: Millis,
     /// The client's own deadline.
@@ -67,6 +73,15 @@ pub(super) struct State {
     headed: bool,
     /// Writes interim answers, and knows whether any byte went to the client.
     early: Half,
+}
+
+/// Between which moments it was up to Umay.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Own {
+    /// When the endpoint had been given the request, as far as it had come.
+    pub(super) gave: Instant,
+    /// When the client had been given the answer, as far as that had come; `None` if all of it came at once.
+    pub(super) passed: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +120,11 @@ impl State {
             interim: 0,
             answered: false,
             continued: false,
+            gave: None,
             sent: None,
             first_byte: None,
+            in_pieces: false,
+            passed: None,
             until: NEVER,
             switching: false,
             headed: false,
@@ -122,6 +140,19 @@ impl State {
     /// When the first byte of the answer came.
     pub(super) fn answered_at(&self) -> Option<Instant> {
         Some(self.sent? + self.first_byte?)
+    }
+
+    /// What Umay has taken for itself.
+    pub(super) fn own(&self) -> Option<Own> {
+        let passed = if self.in_pieces {
+            self.answered_at()
+        } else {
+            self.passed
+        };
+        Some(Own {
+            gave: self.gave?,
+            passed,
+        })
     }
 
     /// How long the endpoint has had the whole request.
@@ -218,12 +249,17 @@ impl Duplex<'_> {
                 self.up.poll(cx, self.up_out, self.client, to, &pace)
             };
             self.state.upload = match step {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => {
+                    self.state.gave.get_or_insert_with(Instant::now);
+                    return Ok(());
+                }
                 Poll::Ready(Ok(())) => Upload::Sent,
                 Poll::Ready(Err(Stop::Refused(_))) => Upload::Broken,
                 Poll::Ready(Err(stop)) => return Err(client_failed(stop)),
             };
-            self.state.sent = Some(Instant::now());
+            let now = Instant::now();
+            self.state.gave.get_or_insert(now);
+            self.state.sent = Some(now);
             self.state.until = pace.timers.after(pace.timeouts.first_byte);
         }
         if self.client.io().stream().is_some() {
@@ -239,24 +275,31 @@ impl Duplex<'_> {
             timeouts: &self.worker.timeouts,
             pipes: &self.worker.pipes,
         };
-        if self.state.down.is_none()
-            && let Err(end) = ready!(self.poll_head(cx, &pace))
-        {
-            return Poll::Ready(end);
+        if self.state.down.is_none() {
+            match self.poll_head(cx, &pace) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(end)) => return Poll::Ready(end),
+                Poll::Pending => {
+                    self.state.in_pieces |= self.state.answered;
+                    return Poll::Pending;
+                }
+            }
         }
         let Some((down, _)) = &mut self.state.down else {
             return Poll::Ready(End::Switch);
         };
         let to = self.client.io_mut();
-        Poll::Ready(
-            match ready!(down.poll(cx, self.down_out, self.link, to, &pace)) {
-                Ok(()) => End::Complete,
-                Err(Stop::Refused(error)) => failed(Reason::ClientGone, error.to_string()),
-                Err(Stop::Malformed(malformed)) => malformed_answer(malformed),
-                Err(Stop::Cut(error)) => failed(Reason::UpstreamCut, error.to_string()),
-                Err(Stop::TooLarge) => failed(Reason::Internal, "an answer has no limit"),
-            },
-        )
+        Poll::Ready(match down.poll(cx, self.down_out, self.link, to, &pace) {
+            Poll::Pending => {
+                self.state.passed.get_or_insert_with(Instant::now);
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(())) => End::Complete,
+            Poll::Ready(Err(Stop::Refused(error))) => failed(Reason::ClientGone, error.to_string()),
+            Poll::Ready(Err(Stop::Malformed(malformed))) => malformed_answer(malformed),
+            Poll::Ready(Err(Stop::Cut(error))) => failed(Reason::UpstreamCut, error.to_string()),
+            Poll::Ready(Err(Stop::TooLarge)) => failed(Reason::Internal, "an answer has no limit"),
+        })
     }
 
     /// Reads heads of answers until the final one, or the one that changes the protocol, and puts

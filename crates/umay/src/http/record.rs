@@ -8,6 +8,7 @@ use umay_core::headers::Forwarded;
 use umay_core::message::{FieldId, Request};
 use umay_core::reason::Reason;
 
+use super::duplex::Own;
 use super::head::scheme;
 use super::traced::Traced;
 use crate::site::{Client, Route};
@@ -31,6 +32,8 @@ pub(super) struct Record {
     pub(super) first_byte: Option<Duration>,
     /// When the first byte of the answer came.
     pub(super) answered: Option<Instant>,
+    /// What Umay took for itself in the last attempt.
+    pub(super) own: Option<Own>,
     /// How long the wait for room was, if there was one.
     pub(super) queued: Option<Duration>,
     pub(super) connect: Option<Took>,
@@ -55,6 +58,7 @@ impl Record {
             header: None,
             first_byte: None,
             answered: None,
+            own: None,
             queued: None,
             connect: None,
             attempts: 0,
@@ -89,6 +93,12 @@ impl Record {
         if let Some(reason) = self.reason {
             worker.metrics.refusals.count(Some(reason));
         }
+        // Attempts that came to nothing are not what a proxy adds.
+        let overhead = self.overhead(now).filter(|_| self.attempts == 1);
+        if let Some(overhead) = overhead {
+            let metrics = &client.site.metrics;
+            metrics.added(worker.index, overhead, self.recorded());
+        }
         if let Some(route) = route {
             let exchange = Exchange {
                 method: request.method,
@@ -105,6 +115,17 @@ impl Record {
             let entry = self.entry(client, route, request, status, now);
             worker.access.http(&entry);
         }
+    }
+
+    /// The time that Umay itself took, and attempts that came to nothing; `None` if no endpoint answered.
+    fn overhead(&self, now: Instant) -> Option<Duration> {
+        let (own, answered) = (self.own?, self.answered?);
+        let connect = self.connect.map(|took| took.whole);
+        let others = [self.header, self.queued, connect];
+        let before = own.gave.saturating_duration_since(self.started);
+        let before = before.saturating_sub(others.into_iter().flatten().sum());
+        let passed = own.passed.unwrap_or(now);
+        Some(before + passed.saturating_duration_since(answered))
     }
 
     /// The scheme that the client itself used, as far as is known.
@@ -155,6 +176,7 @@ impl Record {
             body: self
                 .answered
                 .map(|answered| now.saturating_duration_since(answered)),
+            overhead: self.overhead(now),
             attempts: Attempts {
                 count: self.attempts,
                 upstream: upstream.map(|upstream| &*upstream.name),

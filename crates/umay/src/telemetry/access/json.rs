@@ -44,7 +44,7 @@ pub(super) fn http_members(out: &mut Vec<u8>, entry: &HttpEntry<'_>, veil: &Veil
     if let Some(body) = entry.body {
         millis(out, key!("body_ms"), body);
     }
-    if let Some(overhead) = entry.overhead() {
+    if let Some(overhead) = entry.overhead {
         millis(out, key!("overhead_ms"), overhead);
     }
     attempt_members(out, &entry.attempts);

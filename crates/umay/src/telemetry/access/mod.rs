@@ -141,20 +141,11 @@ pub struct HttpEntry<'a> {
     pub first_byte: Option<Duration>,
     /// From the first byte of the answer to the end.
     pub body: Option<Duration>,
+    /// The time that Umay itself took, and attempts that came to nothing. `None` if no endpoint answered.
+    pub overhead: Option<Duration>,
     pub attempts: Attempts<'a>,
     pub user_agent: Option<&'a [u8]>,
     pub referer: Option<&'a [u8]>,
-}
-
-impl HttpEntry<'_> {
-    /// What is left of the duration when all that others took is taken away: the time in Umay, and attempts that
-    /// came to nothing. `None` if no endpoint answered.
-    fn overhead(&self) -> Option<Duration> {
-        let parts = [self.header, self.attempts.queue, self.attempts.connect];
-        let others = parts.into_iter().flatten().sum::<Duration>();
-        let others = others + self.first_byte? + self.body?;
-        Some(self.duration.saturating_sub(others))
-    }
 }
 
 /// A raw stream or tunnel that is over.

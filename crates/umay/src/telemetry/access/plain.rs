@@ -236,7 +236,7 @@ fn of_request(out: &mut Vec<u8>, field: LogField, entry: &HttpEntry<'_>, veil: &
         LogField::HeaderMs => time(out, entry.header),
         LogField::TtfbMs => time(out, entry.first_byte),
         LogField::BodyMs => time(out, entry.body),
-        LogField::OverheadMs => time(out, entry.overhead()),
+        LogField::OverheadMs => time(out, entry.overhead),
         LogField::UserAgent => match entry.user_agent {
             Some(_) if veil.user_agent => optional(out, Some(HIDDEN)),
             value => inside(out, value.unwrap_or_default()),

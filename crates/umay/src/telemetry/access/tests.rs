@@ -34,6 +34,8 @@ fn downstream() -> Downstream<'static> {
     }
 }
 
+const OWN: Duration = Duration::from_micros(225_560);
+
 fn request() -> HttpEntry<'static> {
     HttpEntry {
         request_id: b"0190a1b2",
@@ -59,6 +61,7 @@ fn request() -> HttpEntry<'static> {
         header: Some(Duration::from_millis(2)),
         first_byte: Some(Duration::from_micros(7)),
         body: Some(Duration::from_secs(1)),
+        overhead: Some(OWN),
         attempts: Attempts {
             count: 2,
             upstream: Some("app"),
@@ -92,6 +95,7 @@ fn bare() -> HttpEntry<'static> {
         header: None,
         first_byte: None,
         body: None,
+        overhead: None,
         attempts: Attempts::default(),
         user_agent: None,
         referer: None,

@@ -32,6 +32,11 @@ impl Counter {
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
+
+    /// Adds what another has counted.
+    pub(super) fn absorb(&self, other: &Self) {
+        self.add(other.get());
+    }
 }
 
 /// A counter with any number of writers, for what is rare or belongs to no worker.
@@ -192,18 +197,15 @@ impl Histogram {
         }
     }
 
-    /// Counts one duration.
-    pub fn observe(&self, took: Duration) {
-        self.count(nanos(took));
-    }
-
-    /// The same, and remembers the trace in which more is told about it.
-    pub fn observe_in(&self, took: Duration, trace_id: u128) {
-        let nanos = nanos(took);
+    /// Counts one duration, and remembers the trace, if there is one, in which more is told about it.
+    pub fn observe(&self, took: Duration, trace_id: Option<u128>) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let bucket = self.count(nanos);
-        let slots = self.exemplars.get_or_init(Box::default);
-        if let Some(slot) = slots.get(bucket) {
-            slot.put(trace_id, nanos);
+        if let Some(trace_id) = trace_id {
+            let slots = self.exemplars.get_or_init(Box::default);
+            if let Some(slot) = slots.get(bucket) {
+                slot.put(trace_id, nanos);
+            }
         }
     }
 
@@ -243,10 +245,16 @@ impl Histogram {
     pub(super) fn exemplar(&self, bucket: usize) -> Option<Exemplar> {
         self.exemplars.get()?.get(bucket)?.get()
     }
-}
 
-fn nanos(took: Duration) -> u64 {
-    u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)
+    /// Adds all that another has counted, whose scale is the same.
+    pub(super) fn absorb(&self, other: &Self) {
+        let pairs = self.counts.iter().zip(&other.counts);
+        let pairs = pairs.chain(self.fine.iter().zip(&other.fine));
+        let pairs = pairs.chain([(&self.sum, &other.sum), (&self.zero, &other.zero)]);
+        for (to, from) in pairs {
+            to.absorb(from);
+        }
+    }
 }
 
 /// How things ended: well, or with one of the reasons.
@@ -275,6 +283,14 @@ impl Outcomes {
     /// How many ended so; `None` is well.
     pub fn get(&self, outcome: Option<Reason>) -> u64 {
         self.cell(outcome).get()
+    }
+
+    /// Adds what others were.
+    pub(super) fn absorb(&self, other: &Self) {
+        self.well.absorb(&other.well);
+        for (to, from) in self.reasons.0.iter().zip(&other.reasons.0) {
+            to.absorb(from);
+        }
     }
 
     fn cell(&self, outcome: Option<Reason>) -> &Counter {
@@ -342,7 +358,7 @@ mod tests {
             for (i, bound) in scale.bounds.iter().enumerate() {
                 for (nanos, bucket) in [(*bound - 1, i), (*bound, i), (*bound + 1, i + 1)] {
                     let histogram = Histogram::new(scale);
-                    histogram.observe(Duration::from_nanos(nanos));
+                    histogram.observe(Duration::from_nanos(nanos), None);
                     let (counts, sum) = histogram.read();
                     assert_eq!(counts[bucket], 1, "{nanos} ns");
                     assert_eq!(counts.iter().sum::<u64>(), 1);
@@ -351,7 +367,7 @@ mod tests {
             }
         }
         let endless = Histogram::new(&LATENCY);
-        endless.observe(Duration::MAX);
+        endless.observe(Duration::MAX, None);
         assert_eq!(endless.read().0[17], 1);
     }
 

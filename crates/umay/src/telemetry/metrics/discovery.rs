@@ -1,9 +1,11 @@
 //! What is counted of finding out who the endpoints of an upstream are.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::cell::SharedCounter;
+use super::places::{OTHER, Places, Series};
 
 /// The discovery of one upstream, see [`super::Registry::discovery`]. Belongs to no worker.
 #[derive(Debug)]
@@ -14,6 +16,7 @@ pub struct DiscoveryMetrics {
     endpoints: AtomicI64,
     /// Milliseconds from `made` to the last good answer, plus one; 0 before the first.
     good: AtomicU64,
+    series: Series<Arc<Self>>,
 }
 
 /// What was asked.
@@ -73,13 +76,57 @@ impl Update {
 }
 
 impl DiscoveryMetrics {
-    pub(super) fn new(name: &str) -> Self {
+    /// What is counted of the discovery of an upstream, in one of `places` or with others.
+    pub(super) fn new(name: &str, places: &Places, left: &Arc<Self>) -> Self {
+        let mut made = Self::sum_of_none(name);
+        made.series = Series::take(places, left);
+        made
+    }
+
+    /// What is left of those that were counted together, before there was any.
+    pub(super) fn none_left() -> Arc<Self> {
+        Arc::new(Self::sum_of_none(OTHER))
+    }
+
+    /// Those that have series of their own, and one that has counted what all others have. Its endpoints are those
+    /// of all, its age that of the oldest.
+    pub(super) fn listed(all: Vec<Arc<Self>>, left: &Self) -> Vec<Arc<Self>> {
+        let (mut own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|d| d.series.is_own());
+        let mut other = Self::sum_of_none(OTHER);
+        other.absorb(left);
+        for one in &others {
+            other.absorb(one);
+            *other.endpoints.get_mut() += one.endpoints();
+        }
+        let age = others.iter().filter_map(|one| one.age()).max();
+        if let Some(made) = age.and_then(|age| other.made.checked_sub(age)) {
+            other.made = made;
+            other.good(made);
+        }
+        if !others.is_empty() || other.updates.iter().flatten().any(|count| count.get() > 0) {
+            own.push(Arc::new(other));
+        }
+        own
+    }
+
+    fn absorb(&self, other: &Self) {
+        let (own, their) = (
+            self.updates.iter().flatten(),
+            other.updates.iter().flatten(),
+        );
+        for (to, from) in own.zip(their) {
+            to.add(from.get());
+        }
+    }
+
+    fn sum_of_none(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             made: Instant::now(),
             updates: Default::default(),
             endpoints: AtomicI64::new(0),
             good: AtomicU64::new(0),
+            series: Series::free(),
         }
     }
 
@@ -125,5 +172,13 @@ impl DiscoveryMetrics {
 
     fn counter(&self, origin: Origin, result: Update) -> Option<&SharedCounter> {
         self.updates.get(origin as usize)?.get(result as usize)
+    }
+}
+
+impl Drop for DiscoveryMetrics {
+    fn drop(&mut self) {
+        if let Series::Other(left) = &self.series {
+            left.absorb(self);
+        }
     }
 }

@@ -10,6 +10,7 @@ use umay_core::message::Method;
 use umay_core::reason::Reason;
 
 use super::cell::{Counter, Gauge, Histogram, Outcomes};
+use super::listener::ListenerMetrics;
 use super::page::{Page, Summed};
 use super::process::Process;
 use super::registry::Registry;
@@ -62,6 +63,7 @@ impl Page<'_> {
         self.tls(&workers);
         self.certificates(&registry.certificates.load());
         self.http(&workers);
+        self.listeners(&registry.live_listeners());
         self.routes(&registry.live_routes());
         self.tcp(&workers);
         self.pool(&workers);
@@ -240,6 +242,19 @@ impl Page<'_> {
                 .iter()
                 .map(|(code, count)| ([("code", code.as_str())], *count)),
         )
+    }
+
+    fn listeners(&mut self, listeners: &[Arc<ListenerMetrics>]) {
+        self.histograms(
+            "umay_http_overhead_seconds",
+            "Time that Umay itself added to HTTP requests answered at the first attempt: what it took until the request was sent on, as far as it had come, and the answer passed on, as far as that had come; without waiting for the client, room, a connection or the endpoint",
+            listeners.iter().map(|listener| {
+                (
+                    ("listener", listener.name()),
+                    Summed::over(listener.shards().map(|s| &s.overhead)),
+                )
+            }),
+        );
     }
 
     fn routes(&mut self, routes: &[Arc<RouteMetrics>]) {

@@ -8,8 +8,9 @@ use umay_core::roster::Standing;
 use super::cell::{Counter, SharedCounter};
 use super::discovery::{DiscoveryMetrics, Origin, Update};
 use super::encode::{Workers, seen_outcomes};
-use super::endpoint::{EndpointMetrics, EndpointShard, Left, OTHER};
+use super::endpoint::{EndpointMetrics, EndpointShard, Left};
 use super::page::{Page, Summed};
+use super::places::OTHER;
 use super::upstream::{Healing, UpstreamMetrics};
 
 impl Page<'_> {
@@ -186,7 +187,7 @@ impl Page<'_> {
             ),
         ] {
             let series = by_label(&all, |endpoint| endpoint.sum(cell), |l| left(l).get());
-            self.counters(name, help, series.into_iter());
+            self.counters(name, help, series);
         }
         let busy = by_label(&all, EndpointMetrics::in_flight, |_| 0);
         self.gauges(

@@ -1,19 +1,12 @@
 //! What is counted per endpoint.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use umay_core::roster::Standing;
 
 use super::cell::{Counter, Gauge, Shards, SharedCounter};
-
-/// So many endpoints of the process have series of their own, those that came first; the others are counted together
-/// as [`OTHER`] of their upstream. With three series each that is 6,000 lines, which a scrape every few seconds
-/// can bear; discovery can find more endpoints than that, and new ones with every rollout.
-pub const MOST_ENDPOINTS: usize = 2000;
-
-/// The label of all endpoints of an upstream that have no series of their own. No endpoint is called so: each has a port.
-pub(super) const OTHER: &str = "_other";
+use super::places::{OTHER, Series};
 
 /// It is no longer one of the upstream's, but serves what is open yet.
 const LEFT: u8 = u8::MAX;
@@ -25,18 +18,7 @@ pub struct EndpointMetrics {
     /// Its place in [`Standing::ALL`]; [`LEFT`] if it has left.
     standing: AtomicU8,
     shards: Shards<EndpointShard>,
-    series: Series,
-}
-
-/// Where an endpoint is counted.
-#[derive(Debug)]
-pub(super) enum Series {
-    /// Nowhere: clients choose it.
-    None,
-    /// In series of its own.
-    Own { _place: Place },
-    /// With others.
-    Other(Arc<Left>),
+    series: Series<Arc<Left>>,
 }
 
 /// What those counted that were among [`OTHER`] and have left, for a counter must not fall.
@@ -44,33 +26,6 @@ pub(super) enum Series {
 pub(super) struct Left {
     pub(super) picks: SharedCounter,
     pub(super) failed: SharedCounter,
-}
-
-/// How many places of [`MOST_ENDPOINTS`] are taken, in the whole process.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Places(Arc<AtomicUsize>);
-
-/// One of the places, given back when dropped.
-#[derive(Debug)]
-pub(super) struct Place(Places);
-
-impl Places {
-    /// Takes a place for an endpoint, or counts it with those that found none.
-    pub(super) fn take(&self, left: &Arc<Left>) -> Series {
-        let more = |taken| (taken < MOST_ENDPOINTS).then_some(taken + 1);
-        match self.0.fetch_update(Relaxed, Relaxed, more) {
-            Ok(_) => Series::Own {
-                _place: Place(self.clone()),
-            },
-            Err(_) => Series::Other(Arc::clone(left)),
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Relaxed);
-    }
 }
 
 impl Drop for EndpointMetrics {
@@ -96,7 +51,7 @@ pub struct EndpointShard {
 }
 
 impl EndpointMetrics {
-    pub(super) fn new(label: &str, workers: usize, series: Series) -> Self {
+    pub(super) fn new(label: &str, workers: usize, series: Series<Arc<Left>>) -> Self {
         Self {
             label: label.to_owned(),
             standing: AtomicU8::default(),
@@ -144,7 +99,7 @@ impl EndpointMetrics {
     pub(super) fn label(&self) -> &str {
         match self.series {
             Series::Other(_) => OTHER,
-            Series::None | Series::Own { .. } => &self.label,
+            Series::Own { .. } => &self.label,
         }
     }
 }

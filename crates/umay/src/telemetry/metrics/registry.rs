@@ -9,14 +9,15 @@ use arc_swap::ArcSwap;
 use super::cell::SharedCounter;
 use super::certificates::Ends;
 use super::discovery::DiscoveryMetrics;
-use super::endpoint::Places;
 use super::format::Format;
+use super::listener::ListenerMetrics;
 use super::page::{Page, Sink};
+use super::places::Kinds;
 use super::prometheus::Messages;
-use super::route::RouteMetrics;
+use super::route::{LeftRoutes, RouteMetrics};
 use super::text::Text;
 use super::traces::TraceMetrics;
-use super::upstream::UpstreamMetrics;
+use super::upstream::{LeftUpstreams, UpstreamMetrics};
 use super::worker::WorkerMetrics;
 
 /// What is counted by name. Holds no life: a name that no table uses any more is forgotten.
@@ -26,11 +27,14 @@ type Named<T> = Mutex<BTreeMap<String, Weak<T>>>;
 #[derive(Debug)]
 pub struct Registry {
     workers: Box<[Arc<WorkerMetrics>]>,
+    listeners: Named<ListenerMetrics>,
     routes: Named<RouteMetrics>,
     upstreams: Named<UpstreamMetrics>,
     discoveries: Named<DiscoveryMetrics>,
-    /// Of endpoints with series of their own.
-    places: Places,
+    places: Kinds,
+    left_routes: LeftRoutes,
+    left_upstreams: LeftUpstreams,
+    left_discoveries: Arc<DiscoveryMetrics>,
     access_log_dropped: SharedCounter,
     /// What became of spans.
     pub traces: Arc<TraceMetrics>,
@@ -55,10 +59,14 @@ impl Registry {
     pub fn new(workers: usize) -> Arc<Self> {
         Arc::new(Self {
             workers: (0..workers).map(|_| Arc::default()).collect(),
+            listeners: Mutex::default(),
             routes: Mutex::default(),
             upstreams: Mutex::default(),
             discoveries: Mutex::default(),
-            places: Places::default(),
+            places: Kinds::default(),
+            left_routes: Arc::default(),
+            left_upstreams: UpstreamMetrics::none_left(),
+            left_discoveries: DiscoveryMetrics::none_left(),
             access_log_dropped: SharedCounter::default(),
             traces: Arc::default(),
             config: ConfigMetrics::default(),
@@ -79,25 +87,37 @@ impl Registry {
         usize::try_from(open.sum::<i64>()).unwrap_or(0)
     }
 
+    /// The metrics of the listener with this name; they live as those of a route do.
+    pub fn listener(&self, name: &str) -> Arc<ListenerMetrics> {
+        let workers = self.workers.len();
+        named(&self.listeners, name, || {
+            ListenerMetrics::new(name, workers)
+        })
+    }
+
     /// The metrics of the route with this name. A table that replaces another while a reload is under
     /// way is given the same ones, so counting goes on; when the last holder is gone, so is the series.
     pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
         let workers = self.workers.len();
-        named(&self.routes, name, || RouteMetrics::new(name, workers))
+        named(&self.routes, name, || {
+            RouteMetrics::new(name, workers, &self.places.routes, &self.left_routes)
+        })
     }
 
     /// The metrics of the upstream with this name; they live as those of a route do.
     pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
         let workers = self.workers.len();
         named(&self.upstreams, name, || {
-            UpstreamMetrics::new(name, workers, self.places.clone())
+            UpstreamMetrics::new(name, workers, &self.places, &self.left_upstreams)
         })
     }
 
     /// What is counted of finding out the endpoints of the upstream with this name; it lives as that of a
     /// route does.
     pub fn discovery(&self, name: &str) -> Arc<DiscoveryMetrics> {
-        named(&self.discoveries, name, || DiscoveryMetrics::new(name))
+        named(&self.discoveries, name, || {
+            DiscoveryMetrics::new(name, &self.places.discoveries, &self.left_discoveries)
+        })
     }
 
     /// Counts the lines that the access log could not write.
@@ -132,16 +152,20 @@ impl Registry {
         &self.workers
     }
 
+    pub(super) fn live_listeners(&self) -> Vec<Arc<ListenerMetrics>> {
+        live(&self.listeners)
+    }
+
     pub(super) fn live_routes(&self) -> Vec<Arc<RouteMetrics>> {
-        live(&self.routes)
+        RouteMetrics::listed(live(&self.routes), &self.left_routes)
     }
 
     pub(super) fn live_upstreams(&self) -> Vec<Arc<UpstreamMetrics>> {
-        live(&self.upstreams)
+        UpstreamMetrics::listed(live(&self.upstreams), &self.left_upstreams)
     }
 
     pub(super) fn live_discoveries(&self) -> Vec<Arc<DiscoveryMetrics>> {
-        live(&self.discoveries)
+        DiscoveryMetrics::listed(live(&self.discoveries), &self.left_discoveries)
     }
 
     pub(super) fn started(&self) -> SystemTime {

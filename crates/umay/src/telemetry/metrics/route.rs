@@ -1,10 +1,12 @@
 //! What is counted per route.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use umay_core::message::Method;
 
 use super::cell::{Counter, Histogram, LATENCY, Shards};
+use super::places::{OTHER, Places, Series};
 
 /// Status classes: `1xx` to `5xx`, and what is in none of them.
 pub(super) const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -35,7 +37,11 @@ pub struct Exchange {
 pub struct RouteMetrics {
     name: String,
     shards: Shards<RouteShard>,
+    series: Series<LeftRoutes>,
 }
+
+/// What routes have counted that had no series of their own and are gone.
+pub(super) type LeftRoutes = Arc<Mutex<RouteShard>>;
 
 /// One worker's part of a route.
 #[derive(Debug)]
@@ -47,11 +53,34 @@ pub(super) struct RouteShard {
 }
 
 impl RouteMetrics {
-    pub(super) fn new(name: &str, workers: usize) -> Self {
+    pub(super) fn new(name: &str, workers: usize, places: &Places, left: &LeftRoutes) -> Self {
         Self {
             name: name.to_owned(),
             shards: Shards::new(workers),
+            series: Series::take(places, left),
         }
+    }
+
+    /// Those that have series of their own, and one that has counted what all others have.
+    pub(super) fn listed(all: Vec<Arc<Self>>, left: &LeftRoutes) -> Vec<Arc<Self>> {
+        let (mut own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|r| r.series.is_own());
+        let other = Self {
+            name: OTHER.to_owned(),
+            shards: Shards::new(1),
+            series: Series::free(),
+        };
+        let left = left.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = others.iter().flat_map(|route| route.shards());
+        let counted = counted.chain(left.is_used().then_some(&*left));
+        for shard in counted {
+            if let Some(sum) = other.shards.own(0) {
+                sum.absorb(shard);
+            }
+        }
+        if !others.is_empty() || left.is_used() {
+            own.push(Arc::new(other));
+        }
+        own
     }
 
     /// Counts a request. To be called on the worker with this index only.
@@ -62,10 +91,7 @@ impl RouteMetrics {
         if let Some(counter) = shard.cell(exchange.method, usize::from(exchange.status / 100)) {
             counter.inc();
         }
-        match exchange.trace_id {
-            Some(trace_id) => shard.duration.observe_in(exchange.duration, trace_id),
-            None => shard.duration.observe(exchange.duration),
-        }
+        shard.duration.observe(exchange.duration, exchange.trace_id);
         shard.bytes_in.add(exchange.bytes_in);
         shard.bytes_out.add(exchange.bytes_out);
     }
@@ -88,6 +114,15 @@ impl RouteMetrics {
     }
 }
 
+impl Drop for RouteMetrics {
+    fn drop(&mut self) {
+        if let Series::Other(left) = &self.series {
+            let left = left.lock().unwrap_or_else(PoisonError::into_inner);
+            self.shards().for_each(|shard| left.absorb(shard));
+        }
+    }
+}
+
 impl Default for RouteShard {
     fn default() -> Self {
         Self {
@@ -100,6 +135,23 @@ impl Default for RouteShard {
 }
 
 impl RouteShard {
+    fn is_used(&self) -> bool {
+        self.requests.iter().flatten().any(|count| count.get() > 0)
+    }
+
+    fn absorb(&self, other: &Self) {
+        let (own, their) = (
+            self.requests.iter().flatten(),
+            other.requests.iter().flatten(),
+        );
+        for (to, from) in own.zip(their) {
+            to.absorb(from);
+        }
+        self.duration.absorb(&other.duration);
+        self.bytes_in.absorb(&other.bytes_in);
+        self.bytes_out.absorb(&other.bytes_out);
+    }
+
     fn cell(&self, method: Method, class: usize) -> Option<&Counter> {
         let classes = self.requests.get(method as usize)?;
         classes.get(class).or_else(|| classes.first())

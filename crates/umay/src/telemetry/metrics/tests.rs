@@ -8,7 +8,10 @@ use umay_core::message::Method;
 use umay_core::reason::Reason;
 
 use super::*;
-use crate::telemetry::protobuf::{Field, Reader, bytes, number, packed, signed, zigzag};
+use crate::telemetry::protobuf::bytes;
+
+mod caps;
+mod messages;
 
 /// Series (name with labels) and their values.
 type Series = BTreeMap<String, f64>;
@@ -86,28 +89,31 @@ fn check_labels(labels: &str) {
 }
 
 fn check_histograms(families: &BTreeMap<String, String>, series: &Series) {
-    for (name, _) in families.iter().filter(|(_, kind)| *kind == "histogram") {
-        let prefix = format!("{name}_count");
-        for (key, count) in series.iter().filter(|(key, _)| key.starts_with(&prefix)) {
-            let labels = key[prefix.len()..].trim_matches(['{', '}']);
-            let mut buckets: Vec<(f64, f64)> = series
-                .iter()
-                .filter(|(key, _)| {
-                    key.starts_with(&format!("{name}_bucket{{le=")) && key.contains(labels)
-                })
-                .map(|(key, value)| {
-                    let bound = key.split('"').nth(1).unwrap();
-                    (bound.parse().unwrap(), *value)
-                })
-                .collect();
-            buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
-            assert_eq!(buckets.len(), 18, "{key}");
-            assert!(
-                buckets.is_sorted_by(|a, b| a.1 <= b.1),
-                "{key} is not cumulated"
-            );
-            assert_eq!(buckets.last(), Some(&(f64::INFINITY, *count)));
-        }
+    // By family and labels other than the bound.
+    let mut histograms = BTreeMap::<(&str, String), Vec<(f64, f64)>>::new();
+    for (key, value) in series {
+        let Some((family, labels)) = key.split_once("_bucket{le=\"") else {
+            continue;
+        };
+        assert_eq!(families[family], "histogram");
+        let (bound, labels) = labels.split_once('"').unwrap();
+        let labels = labels.trim_start_matches(',').trim_end_matches('}');
+        let buckets = histograms.entry((family, labels.to_owned())).or_default();
+        buckets.push((bound.parse().unwrap(), *value));
+    }
+    for ((family, labels), mut buckets) in histograms {
+        buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let labels = match labels.as_str() {
+            "" => String::new(),
+            labels => format!("{{{labels}}}"),
+        };
+        assert_eq!(buckets.len(), 18, "{family}{labels}");
+        assert!(
+            buckets.is_sorted_by(|a, b| a.1 <= b.1),
+            "{family}{labels} is not cumulated"
+        );
+        let count = series[&format!("{family}_count{labels}")];
+        assert_eq!(buckets.last(), Some(&(f64::INFINITY, count)));
     }
 }
 
@@ -243,7 +249,7 @@ fn routes_and_upstreams_have_their_series() {
     upstream.attempted(0, None);
     upstream.attempted(1, Some(Reason::ConnectRefused));
     upstream.connected(1, Duration::from_millis(1));
-    upstream.answered(0, Duration::from_millis(8));
+    upstream.answered(0, Duration::from_millis(8), None);
 
     let series = read(&registry);
     let named = r#"route="a \"b\"\\\nc""#;
@@ -366,82 +372,6 @@ fn the_older_format_names_families_as_their_series() {
     assert!(text.contains("# TYPE umay_tls_handshake_duration_seconds histogram\n"));
 }
 
-/// Fields of a message with this number.
-fn all<'a>(message: &'a [u8], number: u64) -> impl Iterator<Item = Field<'a>> {
-    let fields = Reader::new(message).filter(move |(have, _)| *have == number);
-    fields.map(|(_, field)| field)
-}
-
-fn message<'a>(outer: &'a [u8], number: u64) -> &'a [u8] {
-    match all(outer, number).next() {
-        Some(Field::Bytes(bytes)) => bytes,
-        other => panic!("{number}: {other:?}"),
-    }
-}
-
-#[test]
-fn protocol_buffers_have_classic_and_native_buckets() {
-    let registry = Registry::new(2);
-    for (index, micros) in [(0, 700), (0, 710), (1, 125_000), (1, 0)] {
-        let worker = registry.worker(index).unwrap();
-        worker
-            .detection
-            .done(Detected::Http1, Duration::from_micros(micros));
-    }
-    let page = registry.encode(Format::Protobuf);
-    let mut reader = Reader::new(&page);
-    let families: Vec<_> = std::iter::from_fn(|| reader.delimited()).collect();
-    let named = |name: &str| {
-        let named = families.iter().filter(|f| message(f, 1) == name.as_bytes());
-        let named: Vec<_> = named.copied().collect();
-        assert_eq!(named.len(), 1, "{name}");
-        named[0]
-    };
-    let counter = named("umay_retries_total");
-    assert_eq!(message(counter, 2), b"Attempts after the first");
-    // Nothing is written of a type that is 0, which is a counter.
-    assert_eq!(all(counter, 3).next(), None);
-    let value = message(message(counter, 4), 3);
-    assert_eq!(all(value, 1).next(), Some(Field::Number(0)));
-    assert_eq!(
-        all(named("umay_build_info"), 3).next(),
-        Some(Field::Number(1))
-    );
-
-    let family = named("umay_protocol_detection_seconds");
-    assert_eq!(all(family, 3).next(), Some(Field::Number(4)));
-    let histogram = message(message(family, 4), 7);
-    assert_eq!(all(histogram, 1).next(), Some(Field::Number(4)));
-    let below: Vec<_> = all(histogram, 3)
-        .map(|bucket| match bucket {
-            Field::Bytes(bucket) => all(bucket, 1).next(),
-            Field::Number(_) => None,
-        })
-        .collect();
-    assert_eq!(below.len(), 18);
-    assert_eq!(below[0], Some(Field::Number(1)));
-    assert_eq!(below[1], Some(Field::Number(3)));
-    assert_eq!(below[17], Some(Field::Number(4)));
-    // Schema 3, one zero, up to 2^-20 seconds.
-    assert_eq!(all(histogram, 5).next(), Some(Field::Number(6)));
-    let zero = 2_f64.powi(-20).to_bits();
-    assert_eq!(all(histogram, 6).next(), Some(Field::Number(zero)));
-    assert_eq!(all(histogram, 7).next(), Some(Field::Number(1)));
-    // 0.7 and 0.71 ms lie in the bucket that ends at 2^(-83/8) s, and 125 ms in that which ends at 2^-3 s.
-    let spans: Vec<_> = all(histogram, 12).collect();
-    let run = |offset: i64| {
-        let mut run = Vec::new();
-        signed(&mut run, 1, offset);
-        number(&mut run, 2, 1);
-        run
-    };
-    let (first, second) = (run(-83), run(-24 + 82));
-    assert_eq!(spans, [Field::Bytes(&first), Field::Bytes(&second)]);
-    let mut deltas = Vec::new();
-    packed(&mut deltas, 13, [zigzag(2), zigzag(-1)]);
-    assert_eq!(message(histogram, 13), message(&deltas, 13), "{deltas:?}");
-}
-
 #[test]
 fn exemplars_lead_to_the_last_trace_of_a_bucket() {
     let registry = Registry::new(2);
@@ -471,50 +401,20 @@ fn exemplars_lead_to_the_last_trace_of_a_bucket() {
 }
 
 #[test]
-fn endpoints_beyond_the_cap_are_counted_together_and_none_is_lost() {
-    const MORE: usize = 300;
+fn what_umay_adds_is_told_by_listener() {
     let registry = Registry::new(2);
-    let upstreams = [registry.upstream("a"), registry.upstream("b")];
-    let mut endpoints = Vec::new();
-    let mut picked = 0;
-    for number in 0..MOST_ENDPOINTS + MORE {
-        let endpoint = upstreams[number % 2].endpoint(&format!("10.0.0.1:{number}"));
-        let shard = endpoint.own(number / 2 % 2).unwrap();
-        shard.picks.add(number as u64 + 1);
-        picked += number as u64 + 1;
-        endpoints.push(endpoint);
+    let listener = registry.listener("public");
+    listener.added(0, Duration::from_micros(30), None);
+    listener.added(1, Duration::from_millis(30), Some(5));
+    let series = read(&registry);
+    for (bound, below) in [
+        ("2.5e-05", 0.0),
+        ("5e-05", 1.0),
+        ("0.025", 1.0),
+        ("0.05", 2.0),
+    ] {
+        let key = format!(r#"umay_http_overhead_seconds_bucket{{le="{bound}",listener="public"}}"#);
+        assert_eq!(series.get(&key), Some(&below), "{key}");
     }
-    let picks = || -> Vec<(String, f64)> {
-        let series = read(&registry).into_iter();
-        series
-            .filter(|(key, _)| key.starts_with("umay_endpoint_picks_total"))
-            .collect()
-    };
-    let sum = |series: &[(String, f64)]| series.iter().map(|(_, count)| count).sum::<f64>();
-    let other = |series: &[(String, f64)]| {
-        let other = series.iter().filter(|(key, _)| key.contains("_other"));
-        other.map(|(_, count)| *count).sum::<f64>()
-    };
-
-    let all = picks();
-    // Those of their own, and one for the others of each upstream.
-    assert_eq!(all.len(), MOST_ENDPOINTS + 2);
-    assert_eq!(sum(&all), picked as f64);
-
-    // A counter must not fall when one of the others leaves, not even the last.
-    endpoints.truncate(MOST_ENDPOINTS);
-    let without = picks();
-    assert_eq!(sum(&without), picked as f64);
-    assert_eq!(other(&without), other(&all));
-
-    // The place of one that leaves is free for one that comes; who comes after it finds none.
-    endpoints.pop();
-    let one = upstreams[0].endpoint("10.0.0.2:1");
-    let two = upstreams[0].endpoint("10.0.0.2:2");
-    one.own(0).unwrap().picks.inc();
-    two.own(0).unwrap().picks.inc();
-    let after = picks();
-    let found = |label: &str| after.iter().any(|(key, _)| key.contains(label));
-    assert!(found("10.0.0.2:1\"") && !found("10.0.0.2:2\""));
-    assert_eq!(other(&after), other(&all) + 1.0);
+    assert!(text(&registry, Format::OpenMetrics).contains("trace_id"));
 }

@@ -121,7 +121,7 @@ impl DetectionMetrics {
         if let Some(count) = self.counts.get(what as usize) {
             count.inc();
         }
-        self.duration.observe(took);
+        self.duration.observe(took, None);
     }
 
     pub(super) fn get(&self, what: Detected) -> u64 {
@@ -178,7 +178,7 @@ impl TlsMetrics {
         if let Some(count) = self.done.get(Self::place(version, resumed)) {
             count.inc();
         }
-        self.duration.observe(took);
+        self.duration.observe(took, None);
     }
 
     /// Counts a handshake that failed.
@@ -282,7 +282,7 @@ impl TcpMetrics {
     /// Counts an end; `None` means that both sides were done.
     pub fn closed(&self, reason: Option<Reason>, lived: Duration) {
         self.closed.count(reason);
-        self.duration.observe(lived);
+        self.duration.observe(lived, None);
     }
 
     pub(super) fn outcomes(&self) -> &Outcomes {
