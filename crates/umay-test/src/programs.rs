@@ -376,6 +376,12 @@ impl Program {
 /// Prometheus with this configuration and these files beside it.
 #[track_caller]
 pub fn prometheus(config: &str, files: &[(&str, &[u8])]) -> Program {
+    prometheus_with("", config, files)
+}
+
+/// The same with features that have to be asked for.
+#[track_caller]
+pub fn prometheus_with(features: &str, config: &str, files: &[(&str, &[u8])]) -> Program {
     let (dir, addr) = (TempDir::new(), unique_address());
     dir.write("prometheus.yml", config);
     for (name, content) in files {
@@ -386,6 +392,7 @@ pub fn prometheus(config: &str, files: &[(&str, &[u8])]) -> Program {
         "--storage.tsdb.path=data",
         "--log.level=warn",
         &format!("--web.listen-address={addr}"),
+        &format!("--enable-feature={features}"),
     ];
     Program::start("prometheus", &args, addr, dir)
 }

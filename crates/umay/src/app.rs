@@ -152,6 +152,7 @@ impl App {
         }
         admin.start(opened)?;
         admin.serve(model, &plan);
+        plan.is_served(model);
         let certificates = Certificates::new(&plan);
         for (name, address) in &listening {
             tracing::info!(listener = name, addr = %address, "listening");

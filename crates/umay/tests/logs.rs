@@ -16,6 +16,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 
+use std::time::Duration;
+
 use umay_test::{
     Certs, Conn, DEADLINE, Door, Server, Signal, TempDir, Umay, Value, eventually, umay,
 };
@@ -64,6 +66,36 @@ fn all_that_took_time_is_told() {
     let line = umay.wait_path("/slowly");
     assert!(time(&line, "header_ms") <= time(&line, "dur_ms"), "{line}");
     assert!(line.get("connect_ms").is_none() && line.get("tls_ms").is_none());
+    // So is a body that comes late, which is not Umay's fault.
+    conn.send("POST /late HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nab")
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    conn.send("cd").unwrap();
+    conn.read_response("POST").unwrap();
+    let line = umay.wait_path("/late");
+    let (upload, overhead) = (time(&line, "upload_ms"), time(&line, "overhead_ms"));
+    assert!(upload >= 40.0, "{line}");
+    let sum = upload + overhead + time(&line, "ttfb_ms") + time(&line, "body_ms");
+    assert!((sum - time(&line, "dur_ms")).abs() < 0.01, "{line}");
+    // The metric knows that, too.
+    let page = umay.admin_get("/metrics").text();
+    let sum = page
+        .lines()
+        .find(|l| l.starts_with("umay_http_overhead_seconds_sum"));
+    let sum: f64 = sum.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    let told = |path: &str| {
+        let line = umay.wait_path(path);
+        (time(&line, "overhead_ms"), time(&line, "body_ms"))
+    };
+    let all = ["/at-once", "/slowly", "/late"].map(told);
+    let (least, body) = all
+        .iter()
+        .fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    let sum = sum * 1e3;
+    assert!(
+        sum > least - 0.01 && sum < least + body + 0.01,
+        "{sum} {all:?}"
+    );
 }
 
 #[test]

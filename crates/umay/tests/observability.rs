@@ -7,6 +7,7 @@
     reason = "tests fail loudly"
 )]
 
+use umay_test::programs;
 use umay_test::{
     Certs, Conn, Refusing, Server, Signal, TempDir, Umay, Value, eventually, json, ok, umay,
 };
@@ -322,6 +323,41 @@ fn metrics_come_in_both_formats() {
             .text()
             .contains("# TYPE umay_connections_accepted_total counter")
     );
+}
+
+#[test]
+fn metrics_tell_which_configuration_is_served() {
+    let (dir, endpoint) = (TempDir::new(), Server::ok("hi"));
+    let socket = dir.path().join("admin.sock");
+    let config = |more: &str| {
+        let to = endpoint.addr();
+        format!("listen = \"127.0.0.1:0\"\nto = \"{to}\"\nadmin.socket = {socket:?}\n{more}")
+    };
+    let umay = umay!().config(config("")).start();
+    let told = || {
+        let page = umay.admin_get("/metrics").text();
+        let line = page.lines().find(|l| l.starts_with("umay_config_info{"));
+        let (_, rest) = line.unwrap().split_once("sha256=\"").unwrap();
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    let at = || umay.metric("umay_config_last_success_timestamp_seconds", &[]);
+    let good = || umay.metric("umay_config_last_reload_successful", &[]);
+    let first = (told(), at());
+    assert_eq!(good(), 1.0);
+    // Anybody can do the sum.
+    let socket = socket.to_str().unwrap();
+    let umay_program = env!("CARGO_BIN_EXE_umay");
+    let shown = programs::run(umay_program, ["config", "show", "--socket", socket], b"");
+    let sum = programs::run("sha256sum", ["-"], &shown.stdout);
+    let sum = String::from_utf8(sum.stdout).unwrap();
+    assert_eq!(sum.split(' ').next().unwrap(), first.0);
+
+    assert!(!umay.reload("to = 1\n"));
+    assert_eq!((told(), at(), good()), (first.0.clone(), first.1, 0.0));
+    assert!(umay.reload(config("tracing.ratio = 0.5\n")));
+    assert!(told() != first.0 && at() > first.1 && good() == 1.0);
+    assert!(umay.reload(config("")));
+    assert_eq!(told(), first.0);
 }
 
 #[test]

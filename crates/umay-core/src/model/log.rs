@@ -164,6 +164,7 @@ fields! {
     QueueMs = "queue_ms";
     ConnectMs = "connect_ms";
     TlsMs = "tls_ms";
+    UploadMs = "upload_ms";
     TtfbMs = "ttfb_ms";
     BodyMs = "body_ms";
     OverheadMs = "overhead_ms";

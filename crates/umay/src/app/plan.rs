@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::thread;
 
-use umay_core::config::{Place, Sources};
+use umay_core::config::{Place, Shown, Sources};
 use umay_core::model::{Model, Name};
 
 use super::certificates;
@@ -118,6 +118,13 @@ impl Plan {
     /// Remembers what it was made from.
     pub fn describe(&mut self, described: Described) {
         self.described = Arc::new(described);
+    }
+
+    /// Notes in the metrics that it is served from now on.
+    pub(super) fn is_served(&self, model: &Model) {
+        let shown = Shown::new(&self.described.sources, model).to_toml(false);
+        let sha256 = tls::sha256(shown.as_bytes());
+        self.registry.config.serve(sha256);
     }
 
     /// What is questionable but no error, as far as it is news.

@@ -86,7 +86,7 @@ impl App {
         let metrics = &self.plan.registry.config;
         match came {
             Ok(()) => {
-                metrics.reloaded.add(1);
+                metrics.reload();
                 let took = started.elapsed();
                 tracing::info!(?took, "configuration reloaded");
                 let unfit = match self.plan.unfit().count() {
@@ -101,7 +101,7 @@ impl App {
                 ))
             }
             Err(why) => {
-                metrics.refused.add(1);
+                metrics.refuse();
                 self.shown.store(Arc::new(self.shown.load().refusing(&why)));
                 tracing::error!("configuration refused, the old one is served: {why}");
                 Err(why)
@@ -181,6 +181,7 @@ impl App {
         self.watch.follow(&files);
         self.shown.store(Arc::new(Shown::of(&plan, &listening)));
         self.admin.serve(&model, &plan);
+        plan.is_served(&model);
         (self.listening, self.plan, self.model) = (listening, plan, model);
         self.certificates.follow(&self.plan);
         Ok(())

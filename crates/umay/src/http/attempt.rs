@@ -104,7 +104,7 @@ impl Exchange {
         let (mut late, mut rival) = (with.late, with.rival);
         let end = poll_fn(|cx| {
             if let Some(rival) = &mut rival
-                && !duplex.state.answered
+                && !duplex.state.stamps.is_answered()
             {
                 let answer = rival.poll_answer(cx);
                 with.alive.set(!rival.dead);
@@ -128,13 +128,13 @@ impl Exchange {
         })
         .await;
         record.bytes_in = up.bytes;
-        record.first_byte = tried.state.first_byte;
-        record.answered = tried.state.answered_at();
-        record.own = tried.state.own();
+        record.first_byte = tried.state.stamps.first_byte();
+        record.answered = tried.state.stamps.answered();
+        record.own = tried.state.stamps.own();
         if tried.state.down.is_some() {
             route.learn_http();
         }
-        if let Some(first_byte) = tried.state.first_byte {
+        if let Some(first_byte) = tried.state.stamps.first_byte() {
             let metrics = &tried.lease.share().upstream().metrics;
             metrics.answered(self.http.worker.index, first_byte, record.recorded());
             if rival.is_some() {
@@ -175,7 +175,7 @@ impl Exchange {
             link, lease, state, ..
         } = tried;
         let harmless = scratch.request.method.is_idempotent() || !up.started;
-        let replayable = up.can_replay() && !state.answered;
+        let replayable = up.can_replay() && !state.stamps.is_answered();
         let reused = link.reused;
         drop(link);
         let failure = match again(Failure { reason, detail }, replayable, harmless, reused) {
@@ -349,7 +349,7 @@ impl Tried {
         if self.dead {
             return self.lease.fail(Reason::UpstreamClosed);
         }
-        self.lease.overtaken(self.state.waited());
+        self.lease.overtaken(self.state.stamps.waited());
     }
 }
 

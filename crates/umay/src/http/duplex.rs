@@ -5,7 +5,6 @@
 
 use std::io::ErrorKind;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
 
 use umay_core::grpc;
 use umay_core::message::{FieldId, Framing, Method, Response};
@@ -15,6 +14,7 @@ use umay_h1::{self as h1, Malformed, Scan};
 
 use super::body::{self, Half, Outgoing, Pace, Stop, Waiting};
 use super::head::{self, Delivery};
+use super::stamps::Stamps;
 use super::{head_limits, head2, websocket};
 use crate::conn::{Answered, Conn, Deadline, Millis, NEVER, Reset, Watch, unix_now};
 use crate::drain::Phase;
@@ -51,18 +51,9 @@ pub(super) struct State {
     pub(super) down: Option<(Half, Delivery)>,
     scan: Scan,
     interim: u32,
-    /// A byte of an answer has come.
-    pub(super) answered: bool,
+    pub(super) stamps: Stamps,
     /// `100 Continue` was passed on, or the body came without it.
     continued: bool,
-    /// When all of the request had been passed on that had come at once.
-    gave: Option<Instant>,
-    sent: Option<Instant>,
-    pub(super) first_byte: Option<Duration>,
-    /// There was a wait between the first byte of an answer and the end of the final head.
-    in_pieces: bool,
-    /// When all of the answer had been passed on that had come at once, if it was not complete.
-    passed: Option<Instant>,
     /// Wait for the head of the answer.
     until: Millis,
     /// The client's own deadline.
@@ -73,15 +64,6 @@ pub(super) struct State {
     headed: bool,
     /// Writes interim answers, and knows whether any byte went to the client.
     early: Half,
-}
-
-/// Between which moments it was up to Umay.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Own {
-    /// When the endpoint had been given the request, as far as it had come.
-    pub(super) gave: Instant,
-    /// When the client had been given the answer, as far as that had come; `None` if all of it came at once.
-    pub(super) passed: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,13 +100,8 @@ impl State {
             down: None,
             scan: Scan::default(),
             interim: 0,
-            answered: false,
+            stamps: Stamps::default(),
             continued: false,
-            gave: None,
-            sent: None,
-            first_byte: None,
-            in_pieces: false,
-            passed: None,
             until: NEVER,
             switching: false,
             headed: false,
@@ -135,29 +112,6 @@ impl State {
     /// True if a byte of the final answer was written to the client.
     pub(super) fn has_begun(&self) -> bool {
         self.headed || self.down.as_ref().is_some_and(|(down, _)| down.started)
-    }
-
-    /// When the first byte of the answer came.
-    pub(super) fn answered_at(&self) -> Option<Instant> {
-        Some(self.sent? + self.first_byte?)
-    }
-
-    /// What Umay has taken for itself.
-    pub(super) fn own(&self) -> Option<Own> {
-        let passed = if self.in_pieces {
-            self.answered_at()
-        } else {
-            self.passed
-        };
-        Some(Own {
-            gave: self.gave?,
-            passed,
-        })
-    }
-
-    /// How long the endpoint has had the whole request.
-    pub(super) fn waited(&self) -> Option<Duration> {
-        self.sent.map(|sent| sent.elapsed())
     }
 
     /// True if the whole request went to the endpoint.
@@ -250,16 +204,14 @@ impl Duplex<'_> {
             };
             self.state.upload = match step {
                 Poll::Pending => {
-                    self.state.gave.get_or_insert_with(Instant::now);
+                    self.state.stamps.gives();
                     return Ok(());
                 }
                 Poll::Ready(Ok(())) => Upload::Sent,
                 Poll::Ready(Err(Stop::Refused(_))) => Upload::Broken,
                 Poll::Ready(Err(stop)) => return Err(client_failed(stop)),
             };
-            let now = Instant::now();
-            self.state.gave.get_or_insert(now);
-            self.state.sent = Some(now);
+            self.state.stamps.sends();
             self.state.until = pace.timers.after(pace.timeouts.first_byte);
         }
         if self.client.io().stream().is_some() {
@@ -280,7 +232,7 @@ impl Duplex<'_> {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(end)) => return Poll::Ready(end),
                 Poll::Pending => {
-                    self.state.in_pieces |= self.state.answered;
+                    self.state.stamps.expects();
                     return Poll::Pending;
                 }
             }
@@ -291,7 +243,7 @@ impl Duplex<'_> {
         let to = self.client.io_mut();
         Poll::Ready(match down.poll(cx, self.down_out, self.link, to, &pace) {
             Poll::Pending => {
-                self.state.passed.get_or_insert_with(Instant::now);
+                self.state.stamps.passes();
                 return Poll::Pending;
             }
             Poll::Ready(Ok(())) => End::Complete,
@@ -347,12 +299,12 @@ impl Duplex<'_> {
                 self.link.compact();
             }
             match ready!(self.link.poll_fill(cx)) {
-                Ok(0) if self.state.answered => {
+                Ok(0) if self.state.stamps.is_answered() => {
                     let detail = "the endpoint left in the middle of its head";
                     return Poll::Ready(Err(failed(Reason::UpstreamClosed, detail)));
                 }
                 Ok(0) => return Poll::Ready(Err(failed(Reason::UpstreamClosed, ""))),
-                Ok(_) => self.first_bytes(),
+                Ok(_) => self.state.stamps.hears(),
                 Err(error) => {
                     let reason = match error.kind() {
                         ErrorKind::InvalidData => Reason::UpstreamTlsFailed,
@@ -381,16 +333,8 @@ impl Duplex<'_> {
         };
         let (method, limits) = (self.cx.request.method, &self.worker.limits);
         let read = head2::response_in(&head, ended, method, limits, self.response);
-        self.first_bytes();
+        self.state.stamps.hears();
         Poll::Ready(read.map_err(|(reason, detail)| failed(reason, detail)))
-    }
-
-    fn first_bytes(&mut self) {
-        if self.state.answered {
-            return;
-        }
-        self.state.answered = true;
-        self.state.first_byte = self.state.sent.map(|sent| sent.elapsed());
     }
 
     /// True if a success of this request begins a tunnel.
@@ -450,7 +394,7 @@ impl Duplex<'_> {
     /// True if another endpoint may be asked as well, should the answer be late.
     pub(super) fn may_be_late(&self) -> bool {
         let request = self.cx.request;
-        !self.state.answered
+        !self.state.stamps.is_answered()
             && self.state.is_sent()
             && !request.upgrade
             && request.method.is_idempotent()
@@ -465,7 +409,8 @@ impl Duplex<'_> {
         // A call of gRPC that failed at once says so in its head: 14 is UNAVAILABLE.
         let unavailable = matches!(status, 502..=504)
             || (is(b"grpc-status", b"14") && grpc::is_call(self.cx.request));
-        self.lease.answered(unavailable, self.state.first_byte);
+        self.lease
+            .answered(unavailable, self.state.stamps.first_byte());
         if matches!(status, 429 | 503)
             && let Some(after) = fields.named(b"retry-after")
             && let Some(wait) = rest::retry_after(after, unix_now())

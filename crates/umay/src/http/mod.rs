@@ -18,6 +18,7 @@ mod head2;
 mod multiplexed;
 mod record;
 mod scratch;
+mod stamps;
 mod traced;
 mod websocket;
 

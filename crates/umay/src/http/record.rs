@@ -8,8 +8,8 @@ use umay_core::headers::Forwarded;
 use umay_core::message::{FieldId, Request};
 use umay_core::reason::Reason;
 
-use super::duplex::Own;
 use super::head::scheme;
+use super::stamps::Own;
 use super::traced::Traced;
 use crate::site::{Client, Route};
 use crate::telemetry::access::{self, Attempts, HttpEntry};
@@ -117,15 +117,20 @@ impl Record {
         }
     }
 
-    /// The time that Umay itself took, and attempts that came to nothing; `None` if no endpoint answered.
-    fn overhead(&self, now: Instant) -> Option<Duration> {
-        let (own, answered) = (self.own?, self.answered?);
+    /// The time that Umay itself took until it had passed on what had come of the request, and attempts that came
+    /// to nothing; `None` if no endpoint answered.
+    fn before(&self) -> Option<Duration> {
+        let own = self.own.filter(|_| self.answered.is_some())?;
         let connect = self.connect.map(|took| took.whole);
         let others = [self.header, self.queued, connect];
         let before = own.gave.saturating_duration_since(self.started);
-        let before = before.saturating_sub(others.into_iter().flatten().sum());
-        let passed = own.passed.unwrap_or(now);
-        Some(before + passed.saturating_duration_since(answered))
+        Some(before.saturating_sub(others.into_iter().flatten().sum()))
+    }
+
+    /// The same, and the time until it had passed on what had come of the answer.
+    fn overhead(&self, now: Instant) -> Option<Duration> {
+        let passed = self.own?.passed.unwrap_or(now);
+        Some(self.before()? + passed.saturating_duration_since(self.answered?))
     }
 
     /// The scheme that the client itself used, as far as is known.
@@ -176,7 +181,8 @@ impl Record {
             body: self
                 .answered
                 .map(|answered| now.saturating_duration_since(answered)),
-            overhead: self.overhead(now),
+            upload: self.own.and_then(|own| own.upload),
+            overhead: self.before(),
             attempts: Attempts {
                 count: self.attempts,
                 upstream: upstream.map(|upstream| &*upstream.name),

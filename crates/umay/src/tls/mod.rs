@@ -43,6 +43,7 @@ pub use peer::PeerFacts;
 pub use problem::{Severity, TlsProblem};
 pub use self_signed::{SelfSigned, self_signed};
 pub use server::{Choice, ServerTls};
+pub use x509::sha256;
 
 /// Makes Umay's cryptography the process's default, for libraries that ask for one. To be called
 /// first in `main`; a second call does nothing. What this room makes does not depend on it.

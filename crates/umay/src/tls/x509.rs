@@ -114,7 +114,7 @@ fn alternative_names<'a, 'c>(cert: &'c X509Certificate<'a>) -> Option<&'c [Gener
 }
 
 /// SHA-256 in hexadecimal. The hash is the one that TLS uses, so that there is only one.
-fn sha256(bytes: &[u8]) -> String {
+pub fn sha256(bytes: &[u8]) -> String {
     let Some(suite) = TLS13_AES_128_GCM_SHA256.tls13() else {
         return String::new();
     };

@@ -38,6 +38,9 @@ pub(super) fn http_members(out: &mut Vec<u8>, entry: &HttpEntry<'_>, veil: &Veil
         millis(out, key!("header_ms"), header);
     }
     opening_members(out, &entry.attempts);
+    if let Some(upload) = entry.upload {
+        millis(out, key!("upload_ms"), upload);
+    }
     if let Some(first_byte) = entry.first_byte {
         millis(out, key!("ttfb_ms"), first_byte);
     }

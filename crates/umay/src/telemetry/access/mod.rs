@@ -137,11 +137,14 @@ pub struct HttpEntry<'a> {
     pub duration: Duration,
     /// Time that the request's head took to come, if it did not come at once.
     pub header: Option<Duration>,
+    /// Time that the rest of the request took to pass through, if not all of it came at once.
+    pub upload: Option<Duration>,
     /// From the request sent to the endpoint to the first byte of its answer.
     pub first_byte: Option<Duration>,
     /// From the first byte of the answer to the end.
     pub body: Option<Duration>,
-    /// The time that Umay itself took, and attempts that came to nothing. `None` if no endpoint answered.
+    /// The time that Umay itself took until it had passed on what had come of the request, and attempts that came
+    /// to nothing. `None` if no endpoint answered.
     pub overhead: Option<Duration>,
     pub attempts: Attempts<'a>,
     pub user_agent: Option<&'a [u8]>,

@@ -235,6 +235,7 @@ fn of_request(out: &mut Vec<u8>, field: LogField, entry: &HttpEntry<'_>, veil: &
         LogField::DurMs => time(out, Some(entry.duration)),
         LogField::HeaderMs => time(out, entry.header),
         LogField::TtfbMs => time(out, entry.first_byte),
+        LogField::UploadMs => time(out, entry.upload),
         LogField::BodyMs => time(out, entry.body),
         LogField::OverheadMs => time(out, entry.overhead),
         LogField::UserAgent => match entry.user_agent {

@@ -4,7 +4,7 @@
 //! large (reasons, statuses, methods); all others are there from the start.
 
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use umay_core::message::Method;
 use umay_core::reason::Reason;
@@ -52,12 +52,19 @@ pub(super) fn seen_outcomes(count: impl Fn(Option<Reason>) -> u64) -> Vec<(&'sta
         .collect()
 }
 
+/// Seconds since 1970.
+pub(super) fn seconds(time: SystemTime) -> f64 {
+    let since = time.duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
+}
+
 /// One method per group of families.
 impl Page<'_> {
     /// All that a process tells.
     pub(super) fn all(&mut self, registry: &Registry) {
         let workers = Workers(registry.workers());
         self.process(registry);
+        self.configuration(&registry.config);
         self.traces(&registry.traces);
         self.connections(&workers);
         self.tls(&workers);
@@ -74,11 +81,18 @@ impl Page<'_> {
     fn process(&mut self, registry: &Registry) {
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         self.info("umay_build", "The build that is running", &version);
-        let started = registry.started().duration_since(UNIX_EPOCH);
+        let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
+        let target = [
+            ("service_name", "umay"),
+            ("service_version", env!("CARGO_PKG_VERSION")),
+            ("host_arch", arch),
+            ("os_type", os),
+        ];
+        self.info("target", "What is measured", &target);
         self.gauge(
             "process_start_time_seconds",
             "When the process started, since the Unix epoch",
-            started.unwrap_or_default().as_secs_f64(),
+            seconds(registry.started()),
         );
         let process = Process::read();
         if let Some(cpu) = process.cpu_seconds {
@@ -106,16 +120,6 @@ impl Page<'_> {
                 self.gauge(name, help, value);
             }
         }
-        self.counters(
-            "umay_config_reloads",
-            "Configurations that were read while the process ran, and whether they were served",
-            [
-                ("served", registry.config.reloaded.get()),
-                ("refused", registry.config.refused.get()),
-            ]
-            .into_iter()
-            .map(|(result, count)| ([("result", result)], count)),
-        );
         self.histogram(
             "umay_worker_lag_seconds",
             "How late the tick of a worker was, of which there are twenty a second; below a millisecond is as exact as timers are",

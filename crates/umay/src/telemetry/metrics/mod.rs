@@ -6,6 +6,7 @@
 
 mod cell;
 mod certificates;
+mod configuration;
 mod discovery;
 mod encode;
 mod encode_upstreams;
@@ -32,6 +33,7 @@ pub use cell::{
     Counter, Gauge, Held, Histogram, LATENCY, LIFETIME, OVERHEAD, Outcomes, SharedCounter,
 };
 pub use certificates::{CertificateEnd, Ends, ListenerEnds, MOST_CERTIFICATES};
+pub use configuration::ConfigMetrics;
 pub use discovery::{DiscoveryMetrics, Origin, Update};
 pub use endpoint::{EndpointMetrics, EndpointShard};
 pub use exemplar::Exemplar;

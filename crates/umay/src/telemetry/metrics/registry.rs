@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 
 use super::cell::SharedCounter;
 use super::certificates::Ends;
+use super::configuration::ConfigMetrics;
 use super::discovery::DiscoveryMetrics;
 use super::format::Format;
 use super::listener::ListenerMetrics;
@@ -43,15 +44,6 @@ pub struct Registry {
     /// For how long certificates are good; another one takes its place with another configuration.
     pub certificates: ArcSwap<Ends>,
     started: SystemTime,
-}
-
-/// What became of configurations that were read while the process ran.
-#[derive(Debug, Default)]
-pub struct ConfigMetrics {
-    /// Those that are, or were, served.
-    pub reloaded: SharedCounter,
-    /// Those that were not.
-    pub refused: SharedCounter,
 }
 
 impl Registry {

@@ -89,7 +89,7 @@ impl Registry {
 
     /// Configurations that were served, and refused, since the start.
     pub fn reloads_told(&self) -> (u64, u64) {
-        (self.config.reloaded.get(), self.config.refused.get())
+        self.config.reloads()
     }
 
     /// The upper bounds of latencies' buckets, in milliseconds. Above the last is `+Inf`.
