@@ -10,15 +10,11 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::net::{TcpListener, UdpSocket};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 
-use umay_test::{
-    Certs, Conn, DEADLINE, Door, Server, Signal, TempDir, Umay, Value, eventually, umay,
-};
+use umay_test::{Certs, Conn, Door, Server, Signal, TempDir, Umay, Value, eventually, umay};
 
 fn before(endpoint: &Server, more: &str) -> Umay {
     umay!(
@@ -187,118 +183,6 @@ fn errors_are_kept_whatever_is_left_out() {
     let paths: Vec<_> = log.iter().map(|line| &line["path"]).collect();
     assert_eq!(paths, ["/none", "/bad", "/quiet"]);
     assert_eq!(log[0]["reason"], "no_route");
-}
-
-/// What a syslog gets, without the time: priority and version, and what comes behind.
-fn syslog_parts(message: &str) -> (&str, Vec<&str>, Value) {
-    let mut parts = message.splitn(8, ' ');
-    let head = parts.next().unwrap();
-    let stamp = parts.next().unwrap();
-    assert!(stamp.ends_with('Z') && stamp.len() == 24, "{message}");
-    let _host = parts.next().unwrap();
-    let mut rest: Vec<_> = parts.collect();
-    let line = rest.pop().unwrap();
-    (head, rest, line.parse().unwrap())
-}
-
-#[track_caller]
-fn check_syslog(umay: &Umay, message: &str, path: &str) {
-    let (head, rest, line) = syslog_parts(message);
-    assert_eq!(head, "<134>1");
-    assert_eq!(rest, ["umay", &umay.pid().to_string(), "-", "-"]);
-    assert_eq!(line["path"], path);
-    assert_eq!(umay.stdout(), "");
-}
-
-#[test]
-fn a_syslog_gets_datagrams() {
-    let dir = TempDir::new();
-    let path = dir.path().join("log");
-    let unix = UnixDatagram::bind(&path).unwrap();
-    unix.set_read_timeout(Some(DEADLINE)).unwrap();
-    let endpoint = Server::ok("hi");
-    let umay = before(
-        &endpoint,
-        &format!("log.access = \"syslog:{}\"", path.display()),
-    );
-    let mut buffer = [0; 8192];
-    for request in ["/one", "/two"] {
-        umay.get("a.test", request);
-        let length = unix.recv(&mut buffer).unwrap();
-        check_syslog(
-            &umay,
-            std::str::from_utf8(&buffer[..length]).unwrap(),
-            request,
-        );
-    }
-    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    udp.set_read_timeout(Some(DEADLINE)).unwrap();
-    let to = udp.local_addr().unwrap();
-    let umay = before(&endpoint, &format!("log.access = \"syslog:udp://{to}\""));
-    umay.get("a.test", "/udp");
-    let length = udp.recv(&mut buffer).unwrap();
-    check_syslog(
-        &umay,
-        std::str::from_utf8(&buffer[..length]).unwrap(),
-        "/udp",
-    );
-}
-
-#[test]
-fn a_syslog_over_tcp_gets_lengths_and_may_come_back() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let to = listener.local_addr().unwrap();
-    let endpoint = Server::ok("hi");
-    let umay = before(&endpoint, &format!("log.access = \"syslog:tcp://{to}\""));
-    let read = |reader: &mut BufReader<std::net::TcpStream>| {
-        let mut length = Vec::new();
-        reader.read_until(b' ', &mut length).unwrap();
-        let length: usize = std::str::from_utf8(&length)
-            .unwrap()
-            .trim()
-            .parse()
-            .unwrap();
-        let mut message = vec![0; length];
-        reader.read_exact(&mut message).unwrap();
-        String::from_utf8(message).unwrap()
-    };
-    let accept = || {
-        let (stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        BufReader::new(stream)
-    };
-    umay.get("a.test", "/one");
-    let mut reader = accept();
-    check_syslog(&umay, &read(&mut reader), "/one");
-    umay.get("a.test", "/two");
-    check_syslog(&umay, &read(&mut reader), "/two");
-    drop(reader);
-    umay.get("a.test", "/three");
-    let mut reader = accept();
-    check_syslog(&umay, &read(&mut reader), "/three");
-    umay.wait_metric("umay_access_log_dropped_total", &[], 0.0);
-}
-
-#[test]
-fn a_syslog_that_is_not_there_costs_lines_and_nothing_else() {
-    let dir = TempDir::new();
-    let path = dir.path().join("log");
-    let endpoint = Server::ok("hi");
-    let umay = before(
-        &endpoint,
-        &format!("log.access = \"syslog:{}\"", path.display()),
-    );
-    umay.get("a.test", "/one");
-    umay.wait_metric("umay_access_log_dropped_total", &[], 1.0);
-    umay.wait_event("the access log cannot be written");
-    let unix = UnixDatagram::bind(&path).unwrap();
-    unix.set_nonblocking(true).unwrap();
-    eventually("the log to be written again", || {
-        // It holds few messages that nobody has read.
-        while unix.recv(&mut [0; 8192]).is_ok() {}
-        umay.get("a.test", "/again");
-        umay.events().contains("can be written again").then_some(())
-    });
 }
 
 #[test]

@@ -71,7 +71,13 @@ keys! {
     "to.zone": "text", "none", "\"eu-1a\"", "Where it stands; see `zone` at the top.";
     "admin.bind": "address or \"off\"", "\"127.0.0.1:9901\"", "\"off\"", "Where `/metrics`, `/livez`, `/readyz`, `/status` and a page for people are served.";
     "admin.socket": "file or \"off\"", "\"off\"", "\"/run/umay/admin.sock\"", "Unix socket for what changes state (docs/admin.md); at most 107 bytes long. Only its owner may open it.";
-    "log.access": "\"stdout\", \"off\", syslog or file", "\"stdout\"", "\"/var/log/umay/access.log\"", "Where the access log goes. SIGUSR1 opens the file anew. A syslog is `syslog` (`/dev/log`), `syslog:PATH`, `syslog:udp://HOST:PORT` or `syslog:tcp://HOST:PORT`; see [logs](logs.md).";
+    "log.access": "\"stdout\", \"off\", syslog or file", "\"stdout\"", "\"/var/log/umay/access.log\"", "Where the access log goes. SIGUSR1 opens the file anew. A syslog is `syslog` (`/dev/log`), `syslog:PATH`, `syslog:udp://HOST:PORT`, `syslog:tcp://HOST:PORT` or `syslog:tls://HOST:PORT`; see [logs](logs.md).";
+    "log.tls.ca": "file", "the system's", "\"syslog-ca.pem\"", "Authorities (PEM) that a syslog over TLS is verified against.";
+    "log.tls.crl": "file", "none", "\"syslog.crl\"", "Revocation lists (PEM).";
+    "log.tls.sni": "text", "the syslog's host", "\"logs.internal\"", "The name to ask for and to verify.";
+    "log.tls.cert": "file", "none", "\"umay.pem\"", "Certificate to show to the syslog.";
+    "log.tls.key": "file", "none", "\"umay.key\"", "Its key.";
+    "log.tls.dangerous_accept_any_certificate": "true or false", "false", "true", "Encrypts but does not verify: anybody on the way can read what is sent.";
     "log.format": "\"auto\", \"json\", \"text\" or text", "\"auto\"", "\"{client_ip} {method} {path} {status} {dur_ms}\"", "How its lines are written: `json`, `text` (for people), or a line of one's own with [fields](logs.md) in braces. `auto` is text on a terminal, else JSON.";
     "log.sample": "number with a fraction", "1", "0.01", "The share of entries that is kept, from 0 to 1. What has a reason or a status of 500 and more, and requests that took longer than `log.slow`, are always kept.";
     "log.slow": "duration", "\"1s\"", "\"250ms\"", "Requests that took longer are kept, whatever `log.sample`, `log.skip` and `log` of their route say.";

@@ -141,7 +141,7 @@ impl App {
         let shares = share(&opened, plan.workers).map_err(|error| error.to_string())?;
         let admin = self.admin.open_other(&model, &self.model);
         let admin = admin.map_err(|error| format!("{error:#}"))?;
-        let access = self.other_access_log(&model)?;
+        let access = self.other_access_log(&model, &plan)?;
         let exporter = self.other_exporter(&model, &plan)?;
         // From here on nothing can go wrong.
         for warning in &warnings {
@@ -247,7 +247,11 @@ impl App {
     }
 
     /// The access log of a model, if it is another than that of now.
-    fn other_access_log(&self, model: &Model) -> Result<Option<Option<AccessWriter>>, String> {
+    fn other_access_log(
+        &self,
+        model: &Model,
+        plan: &Plan,
+    ) -> Result<Option<Option<AccessWriter>>, String> {
         // What is of the event log only.
         let events = |log: &Log| Log {
             level: String::new(),
@@ -255,10 +259,14 @@ impl App {
             ..log.clone()
         };
         let same = events(&model.log) == events(&self.model.log);
-        if same && model.privacy == self.model.privacy {
+        let files = match (&plan.syslog, &self.plan.syslog) {
+            (Some(new), Some(old)) => new.has_files_of(old),
+            _ => true,
+        };
+        if same && files && model.privacy == self.model.privacy {
             return Ok(None);
         }
-        let opened = open_access_log(model, &self.plan);
+        let opened = open_access_log(model, plan);
         opened.map(Some).map_err(|error| format!("{error:#}"))
     }
 

@@ -35,6 +35,7 @@ use self::writer::{Message, Shared};
 
 pub use self::clock::rfc3339;
 pub(super) use self::redact::plain_query as redacted_query;
+pub use self::syslog::SyslogTls;
 pub use self::writer::AccessWriter;
 
 /// Bytes after which a batch is handed over.
