@@ -302,3 +302,99 @@ fn events_can_be_read_by_programs() {
     }
     assert!(child.wait().unwrap().success());
 }
+
+/// Lines of the event log that are JSON, and those that are text; nothing is both or neither.
+fn forms(umay: &Umay) -> (Vec<Value>, Vec<String>) {
+    let (mut json, mut text) = (Vec::new(), Vec::new());
+    for line in umay.events().lines() {
+        match line.parse::<Value>() {
+            Ok(event) => {
+                assert!(
+                    event["ts"].is_string() && event["level"].is_string(),
+                    "{line}"
+                );
+                json.push(event);
+            }
+            Err(_) => {
+                let stamp = line.split(' ').next().unwrap();
+                assert!(stamp.len() == 27 && stamp.ends_with('Z'), "{line}");
+                text.push(line.to_owned());
+            }
+        }
+    }
+    (json, text)
+}
+
+#[test]
+fn events_go_over_to_another_form_and_level_with_a_reload() {
+    let endpoint = Server::ok("hi");
+    let text = |log: &str| {
+        let endpoint = endpoint.addr();
+        format!("{log}listen = \"127.0.0.1:0\"\nto = \"http://{endpoint}\"\n")
+    };
+    let umay = umay!("{}", text(""));
+    assert!(forms(&umay).0.is_empty());
+    assert!(umay.reload(text("log.events = \"json\"\n")));
+    let reloads = |events: &[Value]| {
+        let told = |event: &&Value| event["message"] == "configuration reloaded";
+        events.iter().filter(told).count()
+    };
+    // What comes of the reload itself is told in the new form.
+    eventually("an event", || (reloads(&forms(&umay).0) == 1).then_some(()));
+    // One that is refused changes nothing.
+    assert!(!umay.reload("log.events = \"text\"\nlisten = 7\n"));
+    umay.wait_event("configuration refused");
+    let (json, before) = forms(&umay);
+    assert!(json.iter().any(|event| event["level"] == "error"));
+    // Another level of one room alone.
+    assert!(umay.reload(text(
+        "log = { events = \"json\", level = \"warn,umay::admin=info\" }\n"
+    )));
+    assert!(umay.reload(text(
+        "log = { events = \"json\", level = \"warn,umay::app=info\" }\n"
+    )));
+    eventually("an event", || (reloads(&forms(&umay).0) == 2).then_some(()));
+    assert_eq!(forms(&umay).1, before);
+    assert!(umay.reload(text("")));
+    eventually("an event", || {
+        let text = forms(&umay).1;
+        (text.len() > before.len()).then_some(())
+    });
+    assert!(
+        umay.events()
+            .lines()
+            .last()
+            .unwrap()
+            .contains(" configuration reloaded ")
+    );
+}
+
+/// While many events are told, from several threads, each is whole and in one form.
+#[test]
+fn no_event_is_half_of_one_form() {
+    let endpoint = Server::ok("hi");
+    let text = |form: &str| {
+        let endpoint = endpoint.addr();
+        format!(
+            "listen = \"127.0.0.1:0\"\nto = \"h2c://{endpoint}\"\n\
+             log = {{ level = \"trace\", events = \"{form}\", access = \"off\" }}\n"
+        )
+    };
+    let umay = umay!().workers(2).config(text("text")).start();
+    let address = umay.addr();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let mut conn = Conn::connect(address).unwrap();
+                conn.ask(umay_test::GET).unwrap();
+            }
+        });
+        for form in ["json", "text", "json", "text"] {
+            assert!(umay.reload(text(form)));
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let (json, text) = forms(&umay);
+    assert!(json.len() > 20 && text.len() > 20);
+}

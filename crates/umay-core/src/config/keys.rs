@@ -83,7 +83,7 @@ keys! {
     "log.slow": "duration", "\"1s\"", "\"250ms\"", "Requests that took longer are kept, whatever `log.sample`, `log.skip` and `log` of their route say.";
     "log.skip": "status or list", "[]", "[304, \"200-299\"]", "Statuses up to 499 that are left out, unless there is a reason.";
     "log.rotate": "\"off\", \"daily\" or size", "\"off\", or \"daily\" with `privacy.retention`", "\"daily\"", "Puts the access log's file aside at midnight (UTC), as `FILE.2026-11-23`; with a size, also when it has so many bytes.";
-    "log.events": "\"text\" or \"json\"", "\"text\"", "\"json\"", "How events are written: for people, or one JSON object per line. Takes effect with the next start.";
+    "log.events": "\"text\" or \"json\"", "\"text\"", "\"json\"", "How events are written: for people, or one JSON object per line.";
     "log.level": "filter", "\"info\"", "\"info,umay=debug\"", "What of the event log goes to standard error.";
     "privacy": "\"off\", \"gdpr\" or table", "\"off\"", "\"gdpr\"", "What logs may tell of people. With `gdpr`, addresses are shortened, and values of queries and some headers left out; see [privacy](privacy.md). Credentials are always left out.";
     "privacy.mode": "\"off\" or \"gdpr\"", "\"gdpr\"", "\"off\"", "The same, where there are other keys beside it.";

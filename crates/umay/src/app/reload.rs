@@ -174,6 +174,7 @@ impl App {
         }
         self.say_what_stays(&model);
         privacy::set(&model.privacy);
+        events::set_form(model.log.events);
         if let Err(error) = events::set_level(&model.log.level) {
             tracing::error!(%error, "log.level");
         }
@@ -293,9 +294,6 @@ impl App {
     fn say_what_stays(&self, model: &Model) {
         if self.model.workers != model.workers {
             tracing::warn!("`workers` takes effect with the next start, or with `umay upgrade`");
-        }
-        if self.model.log.events != model.log.events {
-            tracing::warn!("`log.events` takes effect with the next start, or with `umay upgrade`");
         }
     }
 }

@@ -5,6 +5,8 @@
 //! several lines (a configuration that was refused has); those after the first are set in, as no event begins.
 
 use std::fmt::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::field::{Field, Visit};
@@ -16,9 +18,10 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::telemetry::access::rfc3339;
 
 /// What lines look like.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Form {
-    pub(super) json: bool,
+    /// Whether they are JSON; a reload changes it, from one event to the next.
+    pub(super) json: Arc<AtomicBool>,
     /// Text has the name of the module.
     pub(super) target: bool,
 }
@@ -45,7 +48,7 @@ where
         }
         let stamp = Stamp(now.as_secs(), now.subsec_micros());
         let colour = out.has_ansi_escapes();
-        if self.json {
+        if self.json.load(Ordering::Relaxed) {
             json(&mut out, stamp, *metadata.level(), &target.0, event)
         } else {
             let target = self.target.then_some(&*target.0);
@@ -263,7 +266,7 @@ fn misleads(char: char) -> bool {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use serde_json::Value;
     use tracing_subscriber::fmt::MakeWriter;
@@ -295,7 +298,10 @@ mod tests {
     /// What is written of the events of `work`.
     fn told(json: bool, colour: bool, work: impl FnOnce()) -> String {
         let kept = Kept::default();
-        let form = Form { json, target: true };
+        let form = Form {
+            json: Arc::new(json.into()),
+            target: true,
+        };
         let events = tracing_subscriber::fmt()
             .with_ansi(colour)
             .event_format(form)
