@@ -146,7 +146,7 @@ fn traces(model: &Model) -> Option<Entry> {
         Kind::Traces,
         format!("the collector at {host}, port {port}"),
         data.join(", "),
-        "credentials in queries are hidden, addresses are shown as in the access log",
+        "credentials in paths and queries are left out, addresses are shown as in the access log",
         "by the collector",
     ))
 }
