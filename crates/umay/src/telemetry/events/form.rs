@@ -14,6 +14,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
+use umay_core::legible::misleads;
 
 use crate::telemetry::access::rfc3339;
 
@@ -242,25 +243,16 @@ impl Write for Escaping<'_> {
                 '\r' => out.write_str("\\r")?,
                 '\t' => out.write_str("\\t")?,
                 '"' | '\\' if *rules == Rules::Json => write!(out, "\\{char}")?,
-                char if misleads(char) => write!(out, "\\u{:04x}", u32::from(char))?,
+                char if misleads(char) => {
+                    for unit in char.encode_utf16(&mut [0; 2]) {
+                        write!(out, "\\u{unit:04x}")?;
+                    }
+                }
                 char => out.write_char(char)?,
             }
         }
         Ok(())
     }
-}
-
-/// True for control characters, what some readers take for the end of a line, and what changes the direction of
-/// text or does not show.
-fn misleads(char: char) -> bool {
-    char.is_control()
-        || matches!(
-            char,
-            '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{feff}'
-        )
 }
 
 #[cfg(test)]
@@ -312,8 +304,7 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    const HOSTILE: &str =
-        "a\n2026-01-01T00:00:00.000000Z  INFO umay: ready\r\u{1b}[2J\u{9b}31m\u{202e}\u{2028}\"\\";
+    const HOSTILE: &str = "a\n2026-01-01T00:00:00.000000Z  INFO umay: ready\r\u{1b}[2J\u{9b}31m\u{202e}\u{2028}\u{61c}\u{e0041}\"\\";
 
     #[test]
     fn text_is_one_line_whatever_it_tells() {
