@@ -9,7 +9,7 @@
 )]
 
 use std::io::Read;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -81,119 +81,112 @@ const BROKEN: [&[u8]; 7] = [
 
 /// What a reader is to get of a value.
 fn expected(value: &[u8]) -> String {
-    let kept = &value[..value.len().min(LONGEST)];
+    let kept = first(value, LONGEST);
     let end = if kept.len() < value.len() { "…" } else { "" };
     format!("{}{end}", String::from_utf8_lossy(kept))
 }
 
-fn joined(parts: &[&[u8]]) -> Vec<u8> {
-    parts.concat()
+/// The first of these bytes.
+fn first(bytes: &[u8], most: usize) -> &[u8] {
+    &bytes[..bytes.len().min(most)]
+}
+
+/// Sends these, one after the other, and gives the status of the answer; some are refused without one, or cut.
+fn ask(to: SocketAddr, parts: &[&[u8]]) -> Option<u16> {
+    let answer = Conn::connect(to).unwrap().ask(parts.concat());
+    answer.ok().map(|answer| answer.status())
+}
+
+/// What comes behind a target.
+const REST: &[u8] = b" HTTP/1.1\r\nHost: a.test\r\n\r\n";
+
+/// Says a value in all places of a request.
+fn by_http1(to: SocketAddr, at: usize, value: &[u8]) {
+    let line = format!("GET /n{at} HTTP/1.1\r\nHost: a.test\r\nUser-Agent: ");
+    let referer = first(value, 2000);
+    let good: [&[u8]; 5] = [
+        line.as_bytes(),
+        value,
+        b"\r\nReferer: ",
+        referer,
+        b"\r\n\r\n",
+    ];
+    assert_eq!(ask(to, &good), Some(200), "{value:?}");
+    let short = first(value, 6000);
+    ask(to, &[b"GET /p/", short, REST]);
+    ask(to, &[b"GET /q?x=", short, REST]);
+    ask(to, &[b"GET http://", short, b"/a", REST]);
+    ask(to, &[b"GET /h HTTP/1.1\r\nHost: ", short, b"\r\n\r\n"]);
+    ask(to, &[short, b" /m", REST]);
+}
+
+/// The same with frames, on a connection that is made anew when it is given up.
+fn by_http2(peer: &mut Peer, to: SocketAddr, value: &[u8]) {
+    let value = first(value, 6000);
+    for name in [":path", ":authority", ":method", "user-agent", "referer"] {
+        let usual: [(&str, &[u8]); 4] = [
+            (":method", b"GET"),
+            (":path", b"/2"),
+            (":authority", b"a.test"),
+            (":scheme", b"http"),
+        ];
+        let mut fields: Vec<_> = usual
+            .into_iter()
+            .filter(|(have, _)| *have != name)
+            .collect();
+        let path = [b"/2?", value].concat();
+        match name {
+            ":path" => fields.insert(0, (name, &path)),
+            _ if name.starts_with(':') => fields.insert(0, (name, value)),
+            _ => fields.push((name, value)),
+        }
+        let stream = peer.next_stream();
+        let sent = peer.send(&Frame::headers(stream, hpack::block(&fields)).end());
+        let came = sent.and_then(|()| peer.outcome(stream));
+        if !matches!(came, Ok(Outcome::Answered(_) | Outcome::Reset(..))) {
+            *peer = Peer::client(Conn::connect(to).unwrap(), &[]).unwrap();
+        }
+    }
+}
+
+/// The same as a protocol and as a name in a hello, which may be any bytes.
+fn by_tls(to: SocketAddr, certs: &Certs, value: &[u8]) {
+    let value = first(value, 255);
+    let mut config = (*certs.trusting()).clone();
+    config.alpn_protocols = vec![value.to_vec()];
+    let _ = Conn::connect_tls(to, &Arc::new(config), "a.test");
+    ask(to, &[&hello(value)]);
+}
+
+/// Says what no field may have, with a line behind it.
+fn broken(to: SocketAddr, bad: &[u8]) {
+    let forged = FORGED.as_bytes();
+    ask(to, &[b"GET /", bad, forged, REST]);
+    for before in [
+        &b"GET / HTTP/1.1\r\nHost: a"[..],
+        b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: ",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX-",
+    ] {
+        ask(to, &[before, bad, forged, b"\r\n\r\n"]);
+    }
+    ask(to, &[b"GE", bad, b"T /", REST]);
+    ask(to, &[b"GET / HTTP/1.", bad, b"\r\nHost: a\r\n\r\n"]);
 }
 
 /// Says all that in all places, by HTTP/1, HTTP/2 and TLS, and at last asks for `/last`.
 fn provoke(umay: &Umay, certs: &Certs) {
     let (plain, tls) = (umay.at("plain"), umay.at("tls"));
-    let ask = |bytes: &[u8]| {
-        let mut conn = Conn::connect(plain).unwrap();
-        // Some are refused, or cut.
-        conn.ask(bytes).ok().map(|answer| answer.status())
-    };
     let mut peer = Peer::client(Conn::connect(plain).unwrap(), &[]).unwrap();
     for (at, value) in hostile().iter().enumerate() {
-        let line = format!("GET /n{at} HTTP/1.1\r\nHost: a.test\r\nUser-Agent: ");
-        let request = joined(&[
-            line.as_bytes(),
-            value,
-            b"\r\nReferer: ",
-            &value[..value.len().min(2000)],
-            b"\r\n\r\n",
-        ]);
-        assert_eq!(ask(&request), Some(200), "{value:?}");
-        let short = &value[..value.len().min(6000)];
-        ask(&joined(&[
-            b"GET /p/",
-            short,
-            b" HTTP/1.1\r\nHost: a.test\r\n\r\n",
-        ]));
-        ask(&joined(&[
-            b"GET /q?x=",
-            short,
-            b" HTTP/1.1\r\nHost: a.test\r\n\r\n",
-        ]));
-        ask(&joined(&[b"GET /h HTTP/1.1\r\nHost: ", short, b"\r\n\r\n"]));
-        ask(&joined(&[short, b" /m HTTP/1.1\r\nHost: a.test\r\n\r\n"]));
-        ask(&joined(&[
-            b"GET http://",
-            short,
-            b"/a HTTP/1.1\r\nHost: a.test\r\n\r\n",
-        ]));
-        for name in [":path", ":authority", ":method", "user-agent", "referer"] {
-            let mut fields = vec![(":scheme", &b"http"[..])];
-            let usual: [(&str, &[u8]); 3] = [
-                (":method", b"GET"),
-                (":path", b"/2"),
-                (":authority", b"a.test"),
-            ];
-            fields.extend(usual.into_iter().filter(|(have, _)| *have != name));
-            let path = [b"/2?", short].concat();
-            let said = if name == ":path" { &path[..] } else { short };
-            let place = if name.starts_with(':') {
-                0
-            } else {
-                fields.len()
-            };
-            fields.insert(place, (name, said));
-            let stream = peer.next_stream();
-            let block = hpack::block(&fields);
-            let sent = peer.send(&Frame::headers(stream, block).end());
-            let lives = sent.is_ok()
-                && matches!(
-                    peer.outcome(stream),
-                    Ok(Outcome::Answered(_) | Outcome::Reset(..))
-                );
-            if !lives {
-                peer = Peer::client(Conn::connect(plain).unwrap(), &[]).unwrap();
-            }
-        }
-        // A name and a protocol in a hello: any bytes of either.
-        let mut config = (*certs.trusting()).clone();
-        config.alpn_protocols = vec![value[..value.len().min(255)].to_vec()];
-        let _ = Conn::connect_tls(tls, &Arc::new(config), "a.test");
-        let _ = Conn::connect(tls)
-            .unwrap()
-            .ask(hello(&value[..value.len().min(255)]));
+        by_http1(plain, at, value);
+        by_http2(&mut peer, plain, value);
+        by_tls(tls, certs, value);
     }
     for bad in BROKEN {
-        for request in [
-            joined(&[
-                b"GET /",
-                bad,
-                FORGED.as_bytes(),
-                b" HTTP/1.1\r\nHost: a.test\r\n\r\n",
-            ]),
-            joined(&[
-                b"GET / HTTP/1.1\r\nHost: a",
-                bad,
-                FORGED.as_bytes(),
-                b"\r\n\r\n",
-            ]),
-            joined(&[
-                b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: ",
-                bad,
-                FORGED.as_bytes(),
-                b"\r\n\r\n",
-            ]),
-            joined(&[b"GE", bad, b"T / HTTP/1.1\r\nHost: a\r\n\r\n"]),
-            joined(&[b"GET / HTTP/1.", bad, b"\r\nHost: a\r\n\r\n"]),
-        ] {
-            ask(&request);
-        }
-        let _ = Conn::connect(tls).unwrap().ask(hello(bad));
+        broken(plain, bad);
+        ask(tls, &[&hello(bad)]);
     }
-    assert_eq!(
-        ask(b"GET /last HTTP/1.1\r\nHost: a.test\r\n\r\n"),
-        Some(200)
-    );
+    assert_eq!(ask(plain, &[b"GET /last", REST]), Some(200));
 }
 
 /// A ClientHello (RFC 8446 section 4.1.2) with a server name of any bytes.
