@@ -4,9 +4,9 @@ TIME ?= 60
 ARGS ?= --help
 
 # What the tests start: real clients, endpoints and brokers; and what the build needs beside Rust.
-PACKAGES = bsdutils ca-certificates chromium coreutils curl dnsmasq-base etcd-server gcc iproute2 libc6-dev mosquitto mosquitto-clients mount nftables nghttp2-client nghttp2-server nginx-light openssl prometheus python3-venv util-linux
+PACKAGES = bsdutils ca-certificates chromium coreutils curl dnsmasq-base etcd-server gcc iproute2 libc6-dev mosquitto mosquitto-clients mount nftables nghttp2-client nghttp2-server nginx-light openssl prometheus python3-venv rsyslog rsyslog-gnutls util-linux
 # Found at once if all are there, so that a second run needs neither network nor root.
-PROGRAMS = chromium curl dnsmasq etcd gcc h2load ip mosquitto mosquitto_pub mosquitto_sub mount nft nghttp nghttpd nginx openssl prlimit prometheus promtool python3 script setpriv stdbuf unshare
+PROGRAMS = chromium curl dnsmasq etcd gcc h2load ip mosquitto mosquitto_pub mosquitto_sub mount nft nghttp nghttpd nginx openssl prlimit prometheus promtool python3 rsyslogd script setpriv stdbuf unshare
 # What the benchmarks start.
 bench: PACKAGES = haproxy libnginx-mod-stream nghttp2-client nginx-light openssl python3-venv wrk
 bench: PROGRAMS = h2load haproxy nghttp nginx openssl python3 wrk

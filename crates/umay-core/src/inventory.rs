@@ -5,7 +5,7 @@
 use crate::config::{written_duration, written_syslog};
 use crate::model::{
     AccessLog, Action, Addresses, Endpoint, Filter, HashBy, HeaderEdit, Log, Model, Part, Privacy,
-    Rotate, Source, Upstream, Var,
+    Rotate, Source, Syslog, Upstream, Var,
 };
 
 macro_rules! kinds {
@@ -146,7 +146,7 @@ fn traces(model: &Model) -> Option<Entry> {
         Kind::Traces,
         format!("the collector at {host}, port {port}"),
         data.join(", "),
-        "credentials in queries are hidden, addresses are shown as in the access log",
+        "credentials in paths and queries are left out, addresses are shown as in the access log",
         "by the collector",
     ))
 }
@@ -175,6 +175,16 @@ fn access_log(log: &Log, privacy: &Privacy) -> Option<Entry> {
     let mut protection = vec![addresses, "credentials are left out"];
     if privacy.gdpr {
         protection.push("values of queries are left out");
+    }
+    match &log.access {
+        AccessLog::Syslog(Syslog::Udp(..) | Syslog::Tcp(..)) => {
+            protection.push("not encrypted on the way to the syslog");
+        }
+        AccessLog::Syslog(Syslog::Tls(.., tls)) if tls.accept_any => {
+            protection.push("TLS that is not verified: anybody on the way can read it");
+        }
+        AccessLog::Syslog(Syslog::Tls(..)) => protection.push("TLS, verified"),
+        _ => {}
     }
     let is_file = matches!(log.access, AccessLog::File(_));
     if is_file {

@@ -14,6 +14,7 @@ pub mod grpc;
 pub mod headers;
 pub mod inventory;
 pub mod latency;
+pub mod legible;
 pub mod log_template;
 pub mod message;
 pub mod model;

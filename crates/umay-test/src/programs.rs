@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::{env, fs, thread};
 
@@ -395,6 +395,31 @@ pub fn prometheus_with(features: &str, config: &str, files: &[(&str, &[u8])]) ->
         &format!("--enable-feature={features}"),
     ];
     Program::start("prometheus", &args, addr, dir)
+}
+
+/// rsyslog that takes messages over TLS (RFC 5425) from who shows a certificate of this authority with the name `from`,
+/// and writes them, as they came, into its file `messages`.
+#[track_caller]
+pub fn rsyslog(pair: &Pair, ca: &Path, from: &str) -> Program {
+    let (dir, addr) = (TempDir::new(), unique_address());
+    let (ca, cert, key) = (ca.display(), pair.cert.display(), pair.key.display());
+    let (host, port) = (addr.ip(), addr.port());
+    let messages = dir.path().join("messages");
+    let conf = format!(
+        "global(workDirectory=\"{}\" maxMessageSize=\"64k\" defaultNetstreamDriver=\"gtls\"
+             defaultNetstreamDriverCAFile=\"{ca}\" defaultNetstreamDriverCertFile=\"{cert}\"
+             defaultNetstreamDriverKeyFile=\"{key}\")
+         module(load=\"imtcp\" streamDriver.name=\"gtls\" streamDriver.mode=\"1\"
+             streamDriver.authMode=\"x509/name\" permittedPeer=[\"{from}\"])
+         input(type=\"imtcp\" address=\"{host}\" port=\"{port}\")
+         template(name=\"raw\" type=\"string\" string=\"%rawmsg%\\n\")
+         action(type=\"omfile\" file=\"{}\" template=\"raw\")\n",
+        dir.path().display(),
+        messages.display()
+    );
+    dir.write("rsyslog.conf", conf);
+    let args = ["-n", "-f", "rsyslog.conf", "-i", "NONE"];
+    Program::start("rsyslogd", &args, addr, dir)
 }
 
 /// etcd with one member, in the clear.

@@ -9,7 +9,7 @@ pub(crate) const NOTHING: &str = "–";
 pub(crate) fn clean(text: &str) -> String {
     let harmful = |c: char| {
         c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
     let shown = |c| if harmful(c) { '\u{fffd}' } else { c };
     text.chars().map(shown).collect()

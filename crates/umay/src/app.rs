@@ -11,6 +11,7 @@ mod reload;
 mod signals;
 mod status;
 mod supervisor;
+mod syslog;
 mod upgrade;
 
 pub use inherit::Inherited;
@@ -329,7 +330,8 @@ impl App {
 
 fn open_access_log(model: &Model, plan: &Plan) -> anyhow::Result<Option<AccessWriter>> {
     let dropped = plan.registry.access_log_dropped().clone();
-    AccessWriter::start(&model.log, &model.privacy, dropped)
+    let tls = plan.syslog.as_ref().map(|tls| tls.settings.clone());
+    AccessWriter::start(&model.log, &model.privacy, tls, dropped)
         .with_context(|| format!("cannot open the access log {:?}", model.log.access))
 }
 

@@ -405,6 +405,16 @@ fn a_reload_keeps_a_level_unless_it_says_another() {
             .says(&["log", "level"])
             .starts_with("debug, set by hand")
     );
+    // The form is not the level.
+    assert!(scene.umay.reload(format!("log.events = \"json\"\n{text}")));
+    assert!(
+        scene
+            .says(&["log", "level"])
+            .starts_with("debug, set by hand")
+    );
+    scene
+        .umay
+        .wait_event("\"message\":\"configuration reloaded\"");
     assert!(scene.umay.reload(format!("log.level = \"warn\"\n{text}")));
     assert_eq!(scene.says(&["log", "level"]), "warn, as configured\n");
     assert!(scene.by_hand().is_empty());

@@ -10,17 +10,12 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::net::{TcpListener, UdpSocket};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
-
 use std::time::Duration;
 
-use umay_test::{
-    Certs, Conn, DEADLINE, Door, Server, Signal, TempDir, Umay, Value, eventually, umay,
-};
+use umay_test::{Certs, Conn, Door, Server, Signal, TempDir, Umay, Value, eventually, umay};
 
 fn before(endpoint: &Server, more: &str) -> Umay {
     umay!(
@@ -221,118 +216,6 @@ fn errors_are_kept_whatever_is_left_out() {
     assert_eq!(log[0]["reason"], "no_route");
 }
 
-/// What a syslog gets, without the time: priority and version, and what comes behind.
-fn syslog_parts(message: &str) -> (&str, Vec<&str>, Value) {
-    let mut parts = message.splitn(8, ' ');
-    let head = parts.next().unwrap();
-    let stamp = parts.next().unwrap();
-    assert!(stamp.ends_with('Z') && stamp.len() == 24, "{message}");
-    let _host = parts.next().unwrap();
-    let mut rest: Vec<_> = parts.collect();
-    let line = rest.pop().unwrap();
-    (head, rest, line.parse().unwrap())
-}
-
-#[track_caller]
-fn check_syslog(umay: &Umay, message: &str, path: &str) {
-    let (head, rest, line) = syslog_parts(message);
-    assert_eq!(head, "<134>1");
-    assert_eq!(rest, ["umay", &umay.pid().to_string(), "-", "-"]);
-    assert_eq!(line["path"], path);
-    assert_eq!(umay.stdout(), "");
-}
-
-#[test]
-fn a_syslog_gets_datagrams() {
-    let dir = TempDir::new();
-    let path = dir.path().join("log");
-    let unix = UnixDatagram::bind(&path).unwrap();
-    unix.set_read_timeout(Some(DEADLINE)).unwrap();
-    let endpoint = Server::ok("hi");
-    let umay = before(
-        &endpoint,
-        &format!("log.access = \"syslog:{}\"", path.display()),
-    );
-    let mut buffer = [0; 8192];
-    for request in ["/one", "/two"] {
-        umay.get("a.test", request);
-        let length = unix.recv(&mut buffer).unwrap();
-        check_syslog(
-            &umay,
-            std::str::from_utf8(&buffer[..length]).unwrap(),
-            request,
-        );
-    }
-    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    udp.set_read_timeout(Some(DEADLINE)).unwrap();
-    let to = udp.local_addr().unwrap();
-    let umay = before(&endpoint, &format!("log.access = \"syslog:udp://{to}\""));
-    umay.get("a.test", "/udp");
-    let length = udp.recv(&mut buffer).unwrap();
-    check_syslog(
-        &umay,
-        std::str::from_utf8(&buffer[..length]).unwrap(),
-        "/udp",
-    );
-}
-
-#[test]
-fn a_syslog_over_tcp_gets_lengths_and_may_come_back() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let to = listener.local_addr().unwrap();
-    let endpoint = Server::ok("hi");
-    let umay = before(&endpoint, &format!("log.access = \"syslog:tcp://{to}\""));
-    let read = |reader: &mut BufReader<std::net::TcpStream>| {
-        let mut length = Vec::new();
-        reader.read_until(b' ', &mut length).unwrap();
-        let length: usize = std::str::from_utf8(&length)
-            .unwrap()
-            .trim()
-            .parse()
-            .unwrap();
-        let mut message = vec![0; length];
-        reader.read_exact(&mut message).unwrap();
-        String::from_utf8(message).unwrap()
-    };
-    let accept = || {
-        let (stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        BufReader::new(stream)
-    };
-    umay.get("a.test", "/one");
-    let mut reader = accept();
-    check_syslog(&umay, &read(&mut reader), "/one");
-    umay.get("a.test", "/two");
-    check_syslog(&umay, &read(&mut reader), "/two");
-    drop(reader);
-    umay.get("a.test", "/three");
-    let mut reader = accept();
-    check_syslog(&umay, &read(&mut reader), "/three");
-    umay.wait_metric("umay_access_log_dropped_total", &[], 0.0);
-}
-
-#[test]
-fn a_syslog_that_is_not_there_costs_lines_and_nothing_else() {
-    let dir = TempDir::new();
-    let path = dir.path().join("log");
-    let endpoint = Server::ok("hi");
-    let umay = before(
-        &endpoint,
-        &format!("log.access = \"syslog:{}\"", path.display()),
-    );
-    umay.get("a.test", "/one");
-    umay.wait_metric("umay_access_log_dropped_total", &[], 1.0);
-    umay.wait_event("the access log cannot be written");
-    let unix = UnixDatagram::bind(&path).unwrap();
-    unix.set_nonblocking(true).unwrap();
-    eventually("the log to be written again", || {
-        // It holds few messages that nobody has read.
-        while unix.recv(&mut [0; 8192]).is_ok() {}
-        umay.get("a.test", "/again");
-        umay.events().contains("can be written again").then_some(())
-    });
-}
-
 #[test]
 fn a_large_file_is_put_aside() {
     let dir = TempDir::new();
@@ -449,4 +332,100 @@ fn events_can_be_read_by_programs() {
         seen.insert(event["message"].as_str().unwrap().to_owned());
     }
     assert!(child.wait().unwrap().success());
+}
+
+/// Lines of the event log that are JSON, and those that are text; nothing is both or neither.
+fn forms(umay: &Umay) -> (Vec<Value>, Vec<String>) {
+    let (mut json, mut text) = (Vec::new(), Vec::new());
+    for line in umay.events().lines() {
+        match line.parse::<Value>() {
+            Ok(event) => {
+                assert!(
+                    event["ts"].is_string() && event["level"].is_string(),
+                    "{line}"
+                );
+                json.push(event);
+            }
+            Err(_) => {
+                let stamp = line.split(' ').next().unwrap();
+                assert!(stamp.len() == 27 && stamp.ends_with('Z'), "{line}");
+                text.push(line.to_owned());
+            }
+        }
+    }
+    (json, text)
+}
+
+#[test]
+fn events_go_over_to_another_form_and_level_with_a_reload() {
+    let endpoint = Server::ok("hi");
+    let text = |log: &str| {
+        let endpoint = endpoint.addr();
+        format!("{log}listen = \"127.0.0.1:0\"\nto = \"http://{endpoint}\"\n")
+    };
+    let umay = umay!("{}", text(""));
+    assert!(forms(&umay).0.is_empty());
+    assert!(umay.reload(text("log.events = \"json\"\n")));
+    let reloads = |events: &[Value]| {
+        let told = |event: &&Value| event["message"] == "configuration reloaded";
+        events.iter().filter(told).count()
+    };
+    // What comes of the reload itself is told in the new form.
+    eventually("an event", || (reloads(&forms(&umay).0) == 1).then_some(()));
+    // One that is refused changes nothing.
+    assert!(!umay.reload("log.events = \"text\"\nlisten = 7\n"));
+    umay.wait_event("configuration refused");
+    let (json, before) = forms(&umay);
+    assert!(json.iter().any(|event| event["level"] == "error"));
+    // Another level of one room alone.
+    assert!(umay.reload(text(
+        "log = { events = \"json\", level = \"warn,umay::admin=info\" }\n"
+    )));
+    assert!(umay.reload(text(
+        "log = { events = \"json\", level = \"warn,umay::app=info\" }\n"
+    )));
+    eventually("an event", || (reloads(&forms(&umay).0) == 2).then_some(()));
+    assert_eq!(forms(&umay).1, before);
+    assert!(umay.reload(text("")));
+    eventually("an event", || {
+        let text = forms(&umay).1;
+        (text.len() > before.len()).then_some(())
+    });
+    assert!(
+        umay.events()
+            .lines()
+            .last()
+            .unwrap()
+            .contains(" configuration reloaded ")
+    );
+}
+
+/// While many events are told, from several threads, each is whole and in one form.
+#[test]
+fn no_event_is_half_of_one_form() {
+    let endpoint = Server::ok("hi");
+    let text = |form: &str| {
+        let endpoint = endpoint.addr();
+        format!(
+            "listen = \"127.0.0.1:0\"\nto = \"h2c://{endpoint}\"\n\
+             log = {{ level = \"trace\", events = \"{form}\", access = \"off\" }}\n"
+        )
+    };
+    let umay = umay!().workers(2).config(text("text")).start();
+    let address = umay.addr();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let mut conn = Conn::connect(address).unwrap();
+                conn.ask(umay_test::GET).unwrap();
+            }
+        });
+        for form in ["json", "text", "json", "text"] {
+            assert!(umay.reload(text(form)));
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let (json, text) = forms(&umay);
+    assert!(json.len() > 20 && text.len() > 20);
 }

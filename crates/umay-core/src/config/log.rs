@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::probe::statuses;
-use super::scalar;
 use super::section::{Reader, Section};
 use super::settings::duration;
 use super::tree::{Node, Value, nearest};
+use super::{scalar, tls};
 use crate::log_template::LogTemplateError;
 use crate::model::{
     AccessLog, Addresses, EVERY, EventFormat, Log, LogField, LogFormat, LogTemplate, Privacy,
-    Rotate, Syslog,
+    Rotate, Syslog, UpstreamTls,
 };
 
 /// Where the syslog of the system listens.
@@ -25,6 +25,7 @@ pub(super) fn log(reader: &mut Reader, top: &mut Section<'_>) -> Log {
     if let Some(node) = section.take("access") {
         log.access = access(reader, node);
     }
+    secure(reader, &mut section, &mut log.access);
     if let Some(node) = section.take("format") {
         log.format = format(reader, node);
     }
@@ -65,7 +66,7 @@ fn access(reader: &mut Reader, node: &Node) -> AccessLog {
         Some(text) if text.starts_with("syslog:") => match syslog(text) {
             Ok(syslog) => AccessLog::Syslog(syslog),
             Err(why) => {
-                let hint = "there are syslog, syslog:PATH, syslog:udp://HOST:PORT and syslog:tcp://HOST:PORT";
+                let hint = "there are syslog, syslog:PATH, syslog:udp://HOST:PORT, syslog:tcp://HOST:PORT and syslog:tls://HOST:PORT";
                 reader.error(node, why, hint);
                 AccessLog::Off
             }
@@ -80,7 +81,26 @@ fn access(reader: &mut Reader, node: &Node) -> AccessLog {
     }
 }
 
-/// `syslog:PATH`, `syslog:udp://HOST:PORT`, `syslog:tcp://HOST:PORT`.
+/// How TLS is spoken to a syslog, for one that it is spoken to.
+fn secure(reader: &mut Reader, section: &mut Section<'_>, access: &mut AccessLog) {
+    let place = section.place_of("tls");
+    let Some(table) = section.section(reader, "tls") else {
+        return;
+    };
+    let read = tls::read(reader, table, "syslogs");
+    match (access, place) {
+        (AccessLog::Syslog(Syslog::Tls(.., tls)), _) => **tls = read,
+        // What is off for a while may stay as it is.
+        (AccessLog::Off, _) | (_, None) => {}
+        (_, Some(place)) => {
+            let message = "this says how to speak TLS to a syslog, and the access log goes to none that it is spoken to";
+            let hint = "write access = \"syslog:tls://HOST:PORT\", or take it out";
+            reader.error_at(place, message, hint);
+        }
+    }
+}
+
+/// `syslog:PATH`, `syslog:udp://HOST:PORT`, `syslog:tcp://HOST:PORT`, `syslog:tls://HOST:PORT`.
 fn syslog(text: &str) -> Result<Syslog, String> {
     let rest = text.strip_prefix("syslog:").unwrap_or(text);
     if rest.starts_with('/') {
@@ -89,10 +109,12 @@ fn syslog(text: &str) -> Result<Syslog, String> {
     let (scheme, place) = rest
         .split_once("://")
         .ok_or_else(|| format!("`{text}` names no syslog"))?;
-    // Usual ports: RFC 5426 section 3.3, RFC 6587 section 3.2 (601 is assigned to syslog over TCP).
+    // Usual ports: RFC 5426 section 3.3, RFC 6587 section 3.2 (601 is assigned to syslog over TCP), RFC 5425
+    // section 4.1.
     let usual = match scheme {
         "udp" => 514,
         "tcp" => 601,
+        "tls" => 6514,
         _ => return Err(format!("`{scheme}://` is no way to speak to a syslog")),
     };
     let (host, port) = scalar::host_and_port(place)?;
@@ -102,6 +124,7 @@ fn syslog(text: &str) -> Result<Syslog, String> {
     }
     Ok(match scheme {
         "udp" => Syslog::Udp(host, port),
+        "tls" => Syslog::Tls(host, port, Box::<UpstreamTls>::default()),
         _ => Syslog::Tcp(host, port),
     })
 }
@@ -311,6 +334,7 @@ pub fn written_syslog(syslog: &Syslog) -> String {
         Syslog::Unix(path) => format!("syslog:{}", path.display()),
         Syslog::Udp(host, port) => format!("syslog:udp://{}:{port}", bracketed(host)),
         Syslog::Tcp(host, port) => format!("syslog:tcp://{}:{port}", bracketed(host)),
+        Syslog::Tls(host, port, _) => format!("syslog:tls://{}:{port}", bracketed(host)),
     }
 }
 

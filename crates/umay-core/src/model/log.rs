@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::UpstreamTls;
+
 /// [`Log::sample`] of a log that has everything.
 pub const EVERY: u32 = 1_000_000;
 
@@ -64,6 +66,8 @@ pub enum Syslog {
     Udp(String, u16),
     /// A host and a port, over TCP with the length before each message (RFC 6587 section 3.4.1).
     Tcp(String, u16),
+    /// A host and a port, over TLS (RFC 5425).
+    Tls(String, u16, Box<UpstreamTls>),
 }
 
 /// How a line of the access log is written.

@@ -8,6 +8,7 @@ use umay_core::config::{Place, Shown, Sources};
 use umay_core::model::{Model, Name};
 
 use super::certificates;
+use super::syslog::ToSyslog;
 use crate::discover;
 use crate::site::{Route, Site};
 use crate::telemetry::metrics::Registry;
@@ -22,6 +23,8 @@ pub struct Plan {
     pub(super) workers: usize,
     /// TLS to the collector of traces, if that is spoken to over it.
     pub(super) collector_tls: Option<ClientTls>,
+    /// TLS to the syslog of the access log, the same way.
+    pub(super) syslog: Option<ToSyslog>,
     /// What is questionable about files that are read again and again.
     doubts: Vec<TlsProblem>,
     /// Certificates that have expired or soon will; of the first plan only, since the process goes on telling itself.
@@ -98,6 +101,10 @@ impl Plan {
             problems.extend(more);
             None
         });
+        let syslog = ToSyslog::load(model).unwrap_or_else(|more| {
+            problems.extend(more);
+            None
+        });
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -108,6 +115,7 @@ impl Plan {
             sites,
             workers,
             collector_tls,
+            syslog,
             doubts: doubts.collect(),
             expiring: Vec::new(),
             told: HashSet::new(),

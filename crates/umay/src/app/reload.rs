@@ -141,7 +141,7 @@ impl App {
         let shares = share(&opened, plan.workers).map_err(|error| error.to_string())?;
         let admin = self.admin.open_other(&model, &self.model);
         let admin = admin.map_err(|error| format!("{error:#}"))?;
-        let access = self.other_access_log(&model)?;
+        let access = self.other_access_log(&model, &plan)?;
         let exporter = self.other_exporter(&model, &plan)?;
         // From here on nothing can go wrong.
         for warning in &warnings {
@@ -174,6 +174,7 @@ impl App {
         }
         self.say_what_stays(&model);
         privacy::set(&model.privacy);
+        events::set_form(model.log.events);
         if let Err(error) = events::set_level(&model.log.level) {
             tracing::error!(%error, "log.level");
         }
@@ -248,7 +249,11 @@ impl App {
     }
 
     /// The access log of a model, if it is another than that of now.
-    fn other_access_log(&self, model: &Model) -> Result<Option<Option<AccessWriter>>, String> {
+    fn other_access_log(
+        &self,
+        model: &Model,
+        plan: &Plan,
+    ) -> Result<Option<Option<AccessWriter>>, String> {
         // What is of the event log only.
         let events = |log: &Log| Log {
             level: String::new(),
@@ -256,10 +261,14 @@ impl App {
             ..log.clone()
         };
         let same = events(&model.log) == events(&self.model.log);
-        if same && model.privacy == self.model.privacy {
+        let files = match (&plan.syslog, &self.plan.syslog) {
+            (Some(new), Some(old)) => new.has_files_of(old),
+            _ => true,
+        };
+        if same && files && model.privacy == self.model.privacy {
             return Ok(None);
         }
-        let opened = open_access_log(model, &self.plan);
+        let opened = open_access_log(model, plan);
         opened.map(Some).map_err(|error| format!("{error:#}"))
     }
 
@@ -286,9 +295,6 @@ impl App {
     fn say_what_stays(&self, model: &Model) {
         if self.model.workers != model.workers {
             tracing::warn!("`workers` takes effect with the next start, or with `umay upgrade`");
-        }
-        if self.model.log.events != model.log.events {
-            tracing::warn!("`log.events` takes effect with the next start, or with `umay upgrade`");
         }
     }
 }

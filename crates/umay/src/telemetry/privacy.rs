@@ -20,9 +20,10 @@ const HASH: u8 = 2;
 
 /// As the configuration says.
 static SHOWN: AtomicU8 = AtomicU8::new(WHOLE);
-/// Values of queries, and the user agent, are left out of what is not the access log.
+/// Values of queries, and these headers, are left out of what is not the access log.
 static QUERIES: AtomicBool = AtomicBool::new(false);
 static USER_AGENT: AtomicBool = AtomicBool::new(false);
+static TRACE_STATE: AtomicBool = AtomicBool::new(false);
 static RING: Mutex<Option<Keyring>> = Mutex::new(None);
 
 /// Shows addresses as this says from now on.
@@ -35,6 +36,7 @@ pub fn set(privacy: &Privacy) {
     SHOWN.store(way, Relaxed);
     QUERIES.store(privacy.gdpr, Relaxed);
     USER_AGENT.store(privacy.hides("user-agent"), Relaxed);
+    TRACE_STATE.store(privacy.hides("tracestate"), Relaxed);
 }
 
 /// True if addresses are told as they are, and with their ports.
@@ -50,6 +52,11 @@ pub(super) fn hides_queries() -> bool {
 /// True if the user agent is left out.
 pub(super) fn hides_user_agent() -> bool {
     USER_AGENT.load(Relaxed)
+}
+
+/// True if `tracestate` is left out.
+pub(super) fn hides_trace_state() -> bool {
+    TRACE_STATE.load(Relaxed)
 }
 
 /// A client's address as it may be told.

@@ -130,9 +130,14 @@ impl ClientTls {
     /// The name to ask an endpoint for and to verify: the configured one, else the endpoint's host.
     /// Fails if the host is neither a DNS name nor an address.
     pub fn server_name(&self, endpoint: &Endpoint) -> Result<ServerName<'static>, TlsProblem> {
+        self.name_at(&endpoint.host)
+    }
+
+    /// The same for a host.
+    pub fn name_at(&self, host: &str) -> Result<ServerName<'static>, TlsProblem> {
         match &self.sni {
             Some(name) => Ok(name.clone()),
-            None => server_name(&endpoint.host),
+            None => server_name(host),
         }
     }
 

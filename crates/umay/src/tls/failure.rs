@@ -33,8 +33,13 @@ pub fn accept_reason(error: &io::Error) -> (Reason, String) {
 
 /// Why a handshake with an endpoint failed, from the error that it ended with.
 pub fn connect_reason(error: &io::Error) -> (Reason, String) {
+    connect_reason_of(error, "endpoint")
+}
+
+/// The same for another peer than an endpoint: who it is to be called.
+pub fn connect_reason_of(error: &io::Error, peer: &str) -> (Reason, String) {
     let Some(tls) = tls_error(error) else {
-        return (Reason::UpstreamTlsFailed, lost(error, "endpoint"));
+        return (Reason::UpstreamTlsFailed, lost(error, peer));
     };
     match tls {
         Error::InvalidCertificate(certificate) => {
@@ -44,7 +49,7 @@ pub fn connect_reason(error: &io::Error) -> (Reason, String) {
         Error::InvalidCertRevocationList(_) | Error::NoCertificatesPresented => {
             (Reason::UpstreamTlsBadCertificate, tls.to_string())
         }
-        _ => (Reason::UpstreamTlsFailed, protocol_detail(tls, "endpoint")),
+        _ => (Reason::UpstreamTlsFailed, protocol_detail(tls, peer)),
     }
 }
 

@@ -38,7 +38,7 @@ use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 pub use certificate::CertificateInfo;
 pub use client::{ClientTls, Offer};
 pub(crate) use dir::state as state_of_directory;
-pub use failure::{accept_reason, connect_reason};
+pub use failure::{accept_reason, connect_reason, connect_reason_of};
 pub use peer::PeerFacts;
 pub use problem::{Severity, TlsProblem};
 pub use self_signed::{SelfSigned, self_signed};

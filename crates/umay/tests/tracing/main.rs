@@ -12,6 +12,7 @@
 mod context;
 mod exporting;
 mod peers;
+mod private;
 mod spans;
 
 use std::net::SocketAddr;

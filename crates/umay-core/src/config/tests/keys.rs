@@ -65,6 +65,11 @@ pub(super) fn document_with(path: &str, value: &str) -> String {
             document_with_upstream(path, key, &line)
         }
         _ if path.starts_with("tracing.") => document_with_tracing(path, key, &line),
+        _ if path.starts_with("log.tls.") => {
+            let secure = "log.access = \"syslog:tls://a\"\n";
+            let pair = pair_of(key);
+            format!("{BASE}{secure}[log.tls]\n{line}{pair}")
+        }
         _ => match path.rsplit_once('.').map_or("", |(table, _)| table) {
             "" => format!("{BASE}{line}"),
             "listener" => format!("{to}{secure}{line}"),
@@ -92,13 +97,18 @@ pub(super) fn document_with(path: &str, value: &str) -> String {
     }
 }
 
-/// The same for a key of tracing.
-fn document_with_tracing(path: &str, key: &str, line: &str) -> String {
-    let pair = match key {
+/// What a certificate or a key stands beside.
+fn pair_of(key: &str) -> &'static str {
+    match key {
         "cert" => "key = \"a\"\n",
         "key" => "cert = \"a\"\n",
         _ => "",
-    };
+    }
+}
+
+/// The same for a key of tracing.
+fn document_with_tracing(path: &str, key: &str, line: &str) -> String {
+    let pair = pair_of(key);
     match path {
         "tracing.endpoint" => format!("{BASE}[tracing]\n{line}"),
         _ if path.starts_with("tracing.tls.") => {
@@ -113,11 +123,7 @@ fn document_with_tracing(path: &str, key: &str, line: &str) -> String {
 fn document_with_upstream(path: &str, key: &str, line: &str) -> String {
     let app = |to: &str, rest: &str| format!("{LISTEN}to = \"app\"\n[upstream.app]\n{to}{rest}");
     let to = "to = \"http://127.0.0.1:1\"\n";
-    let pair = match key {
-        "cert" => "key = \"a\"\n",
-        "key" => "cert = \"a\"\n",
-        _ => "",
-    };
+    let pair = pair_of(key);
     let table = path.rsplit_once('.').map_or("", |(table, _)| table);
     match (table, key) {
         ("to", "to") => format!("{LISTEN}to = {{ {} }}\n", line.trim()),

@@ -3,7 +3,8 @@
 use super::*;
 use crate::inventory::{Kind, inventory};
 use crate::model::{
-    Addresses, EVERY, EventFormat, Log, LogFormat, LogTemplate, Privacy, Rotate, Syslog,
+    Addresses, CertificatePair, EVERY, EventFormat, Log, LogFormat, LogTemplate, Privacy, Rotate,
+    Syslog, UpstreamTls,
 };
 
 fn log(text: &str) -> Log {
@@ -37,9 +38,30 @@ fn a_log_in_full() {
 }
 
 #[test]
+fn a_syslog_over_tls_in_full() {
+    let table = "tls = { ca = \"/ca.pem\", crl = \"/crl.pem\", sni = \"a.example\", cert = \"/c.pem\", key = \"/k.pem\" }\n";
+    let tls = UpstreamTls {
+        ca: Some("/ca.pem".into()),
+        crl: Some("/crl.pem".into()),
+        sni: Some("a.example".to_owned()),
+        client: Some(CertificatePair {
+            cert: "/c.pem".into(),
+            key: "/k.pem".into(),
+        }),
+        accept_any: false,
+    };
+    let access = |target: &str| log(&format!("[log]\naccess = \"{target}\"\n{table}")).access;
+    let expected = Syslog::Tls("logs".to_owned(), 6514, Box::new(tls));
+    assert_eq!(access("syslog:tls://logs"), AccessLog::Syslog(expected));
+    // For a while it may be off.
+    assert_eq!(access("off"), AccessLog::Off);
+}
+
+#[test]
 fn values_of_logs() {
     let access = |text: &str| log(&format!("log.access = \"{text}\"\n")).access;
     let host = |host: &str| host.to_owned();
+    let tls = || Box::new(UpstreamTls::default());
     for (text, syslog) in [
         ("syslog", Syslog::Unix("/dev/log".into())),
         ("syslog:/run/log", Syslog::Unix("/run/log".into())),
@@ -47,6 +69,8 @@ fn values_of_logs() {
         ("syslog:udp://[::1]:5514", Syslog::Udp(host("::1"), 5514)),
         ("syslog:tcp://logs", Syslog::Tcp(host("logs"), 601)),
         ("syslog:tcp://10.0.0.1:1", Syslog::Tcp(host("10.0.0.1"), 1)),
+        ("syslog:tls://logs", Syslog::Tls(host("logs"), 6514, tls())),
+        ("syslog:tls://[::1]:1", Syslog::Tls(host("::1"), 1, tls())),
     ] {
         assert_eq!(access(text), AccessLog::Syslog(syslog.clone()), "{text}");
         // As it is shown, it is read again.
@@ -168,4 +192,15 @@ fn the_report_says_how_data_is_protected() {
     let hashed = log("privacy.addresses = \"hash\"\nlog.access = \"syslog\"\n");
     assert_eq!(hashed.place, "syslog:/dev/log");
     assert!(hashed.protection.contains("hashed"));
+    for (way, told) in [
+        ("/dev/log", ""),
+        ("udp://a", "not encrypted"),
+        ("tcp://a", "not encrypted"),
+        ("tls://a", "TLS, verified"),
+    ] {
+        let protection = log(&format!("log.access = \"syslog:{way}\"\n")).protection;
+        assert!(protection.contains(told), "{way}");
+        let open = told == "not encrypted";
+        assert_eq!(protection.contains("not encrypted"), open, "{way}");
+    }
 }

@@ -8,6 +8,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use umay_core::legible::misleads;
+
 /// Values longer than this, in bytes as received, are cut and end in `…`.
 pub(super) const LONGEST: usize = 2048;
 
@@ -197,7 +199,7 @@ fn escape_ascii(out: &mut Vec<u8>, byte: u8) {
         b'\n' => out.extend_from_slice(b"\\n"),
         b'\r' => out.extend_from_slice(b"\\r"),
         b'\t' => out.extend_from_slice(b"\\t"),
-        other => escape_unit(out, u32::from(other)),
+        other => escape_unit(out, u16::from(other)),
     }
 }
 
@@ -205,7 +207,9 @@ fn escape_foreign(out: &mut Vec<u8>, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         for char in chunk.valid().chars() {
             if misleads(char) {
-                escape_unit(out, u32::from(char));
+                for unit in char.encode_utf16(&mut [0; 2]) {
+                    escape_unit(out, *unit);
+                }
             } else {
                 out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
             }
@@ -216,20 +220,7 @@ fn escape_foreign(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// True for what some readers take for the end of a line, and for what changes the direction of text
-/// or does not show.
-fn misleads(char: char) -> bool {
-    matches!(
-        char,
-        '\u{80}'..='\u{9f}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-    )
-}
-
 /// Writes a UTF-16 code unit as `\u` and four digits.
-fn escape_unit(out: &mut Vec<u8>, unit: u32) {
+fn escape_unit(out: &mut Vec<u8>, unit: u16) {
     let _ = write!(out, "\\u{unit:04x}");
 }

@@ -34,7 +34,8 @@ use self::veil::Veil;
 use self::writer::{Message, Shared};
 
 pub use self::clock::rfc3339;
-pub(super) use self::redact::plain_query as redacted_query;
+pub(super) use self::redact::{plain_path as redacted_path, plain_query as redacted_query};
+pub use self::syslog::SyslogTls;
 pub use self::writer::AccessWriter;
 
 /// Bytes after which a batch is handed over.

@@ -52,14 +52,28 @@ fn authority(url: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 }
 
 fn segments(out: &mut Vec<u8>, path: &[u8]) {
+    segments_by(out, path, escape);
+}
+
+/// Writes a path for what is not JSON.
+pub(in crate::telemetry) fn plain_path(out: &mut Vec<u8>, path: &[u8]) {
+    segments_by(out, path, plain);
+}
+
+/// The same, with what it is written by.
+fn segments_by(out: &mut Vec<u8>, path: &[u8], write: impl Fn(&mut Vec<u8>, &[u8]) + Copy) {
     match memchr::memchr(b';', path) {
-        None => escape(out, path),
+        None => write(out, path),
         Some(at) => {
             let (before, after) = path.split_at(at + 1);
-            escape(out, before);
-            parameters(out, after, false);
+            write(out, before);
+            parameters_by(out, after, false, write);
         }
     }
+}
+
+fn plain(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(bytes);
 }
 
 /// Writes `name=value&…` with the values of credentials hidden, or with all of them. What has no name may be
@@ -70,7 +84,7 @@ fn parameters(out: &mut Vec<u8>, value: &[u8], all: bool) {
 
 /// Writes a query for what is not JSON; with `all`, without any value.
 pub(in crate::telemetry) fn plain_query(out: &mut Vec<u8>, value: &[u8], all: bool) {
-    parameters_by(out, value, all, |out, bytes| out.extend_from_slice(bytes));
+    parameters_by(out, value, all, plain);
 }
 
 /// The same, with what it is written by.
@@ -321,6 +335,7 @@ mod tests {
             ("/token=1", "/token=1"),
         ] {
             assert_eq!(text(|out| path(out, from.as_bytes())), to, "{from}");
+            assert_eq!(text(|out| plain_path(out, from.as_bytes())), to, "{from}");
         }
     }
 }

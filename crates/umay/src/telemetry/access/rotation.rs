@@ -63,6 +63,11 @@ impl LogFile {
         Ok(log)
     }
 
+    /// As configured.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Finds out how much is in the file, and of which day it is.
     fn measure(&mut self, now: SystemTime) -> io::Result<()> {
         let metadata = self.file.metadata()?;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use umay_core::model::{self, Rotate};
 
 use super::rotation::LogFile;
-use super::syslog::Syslog;
+use super::syslog::{Sent, Syslog, SyslogTls};
 
 /// An open end of the log.
 pub(super) struct Sink {
@@ -39,9 +39,9 @@ impl Sink {
         Ok(Self::new(Out::File(file)))
     }
 
-    /// A syslog, which is connected to when there is something to tell.
-    pub(super) fn syslog(to: &model::Syslog) -> Self {
-        Self::new(Out::Syslog(Box::new(Syslog::new(to))))
+    /// A syslog, which is connected to when there is something to tell; `tls` if that is spoken to it.
+    pub(super) fn syslog(to: &model::Syslog, tls: Option<SyslogTls>) -> Self {
+        Self::new(Out::Syslog(Box::new(Syslog::new(to, tls))))
     }
 
     fn new(out: Out) -> Self {
@@ -53,11 +53,13 @@ impl Sink {
     pub(super) fn write(&mut self, lines: &[u8], count: u64) -> u64 {
         let written = match &mut self.out {
             Out::Syslog(syslog) => syslog.send(lines),
-            Out::Stream(out) => write(out, lines, self.torn).map_err(|error| (error, count)),
-            Out::File(file) => write(file, lines, self.torn).map_err(|error| (error, count)),
+            Out::Stream(out) => whole(write(out, lines, self.torn), count),
+            Out::File(file) => whole(write(file, lines, self.torn), count),
         };
         match written {
-            Ok(()) => {
+            // Whether it works again will be seen.
+            Ok(Sent::Perhaps) => 0,
+            Ok(Sent::Surely) => {
                 if self.torn {
                     tracing::info!("the access log can be written again");
                 }
@@ -66,7 +68,8 @@ impl Sink {
             }
             Err((error, lost)) => {
                 if !self.torn {
-                    tracing::error!(%error, "the access log cannot be written; its lines are dropped");
+                    let to = self.out.place();
+                    tracing::error!(%error, to, "the access log cannot be written; its lines are dropped");
                 }
                 self.torn = true;
                 lost
@@ -89,6 +92,25 @@ impl Sink {
             Out::File(file) => file.look_after(now),
             Out::Stream(_) | Out::Syslog(_) => None,
         }
+    }
+}
+
+impl Out {
+    /// Where it is, for people.
+    fn place(&self) -> String {
+        match self {
+            Self::Stream(_) => "standard output".to_owned(),
+            Self::File(file) => file.path().display().to_string(),
+            Self::Syslog(syslog) => syslog.place(),
+        }
+    }
+}
+
+/// What came of so many lines that were written at once.
+fn whole(written: io::Result<()>, count: u64) -> Result<Sent, (io::Error, u64)> {
+    match written {
+        Ok(()) => Ok(Sent::Surely),
+        Err(error) => Err((error, count)),
     }
 }
 

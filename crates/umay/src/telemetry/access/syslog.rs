@@ -1,29 +1,37 @@
 //! Lines as messages of syslog (RFC 5424): as datagrams to a unix socket or over UDP (RFC 5426), or over TCP with
-//! the length before each (RFC 6587 section 3.4.1).
+//! the length before each (RFC 6587 section 3.4.1), and over TLS as well (RFC 5425).
+
+mod link;
+mod secure;
 
 use std::io::{self, ErrorKind, Write};
-use std::net::{TcpStream, ToSocketAddrs, UdpSocket};
-use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant, SystemTime};
 use std::{fs, process};
 
+use umay_core::config::written_syslog;
 use umay_core::model;
 
 use super::clock::Clock;
+use link::{Link, State};
+pub use secure::SyslogTls;
 
 /// Facility `local0` and severity `informational`: 16 × 8 + 6 (RFC 5424 section 6.2.1).
 const PRIORITY: u32 = 134;
-/// How long a connect or a write may take. The queue of the log holds less than that at full speed.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// After a failure it is not tried again for so long.
+/// After a failure it is not tried again for so long, and after more of them for longer and longer. So long a new
+/// connection has to last before it counts as good.
 const PAUSE: Duration = Duration::from_secs(1);
+/// But not longer than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
 /// The way to a syslog.
 pub(super) struct Syslog {
     to: model::Syslog,
-    link: Option<Link>,
+    tls: Option<SyslogTls>,
+    open: Option<Open>,
     /// Not tried before this.
     next: Option<Instant>,
+    /// How long it is left alone after the next failure.
+    pause: Duration,
     clock: Clock,
     /// What comes between the time and the message.
     sender: String,
@@ -31,19 +39,35 @@ pub(super) struct Syslog {
     out: Vec<u8>,
 }
 
-enum Link {
-    Unix(UnixDatagram),
-    Udp(UdpSocket),
-    Tcp(TcpStream),
+/// An open connection.
+struct Open {
+    link: Link,
+    since: Instant,
+    /// How often something was sent on it.
+    sends: u64,
+    /// How many messages.
+    sent: u64,
+}
+
+/// What came of messages that were sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// They are on their way, on a connection that may turn out not to be wanted.
+    Perhaps,
+    /// They are on their way, on a connection that has lasted.
+    Surely,
 }
 
 impl Syslog {
-    pub(super) fn new(to: &model::Syslog) -> Self {
+    /// One that is connected to when there is something to tell; `tls` if that is spoken to it.
+    pub(super) fn new(to: &model::Syslog, tls: Option<SyslogTls>) -> Self {
         let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Self {
             to: to.clone(),
-            link: None,
+            tls,
+            open: None,
             next: None,
+            pause: PAUSE,
             clock: Clock::new(),
             sender: sender(name.trim(), process::id()),
             message: Vec::new(),
@@ -51,45 +75,103 @@ impl Syslog {
         }
     }
 
+    /// Where it is, as it is written in a document.
+    pub(super) fn place(&self) -> String {
+        written_syslog(&self.to)
+    }
+
     /// Sends each line as a message. An error says how many of them are lost.
-    pub(super) fn send(&mut self, lines: &[u8]) -> Result<(), (io::Error, u64)> {
+    pub(super) fn send(&mut self, lines: &[u8]) -> Result<Sent, (io::Error, u64)> {
         let lines: &[u8] = lines.strip_suffix(b"\n").unwrap_or(lines);
         let all = lines.split(|byte| *byte == b'\n');
         let count = all.clone().count() as u64;
-        if self.link.as_ref().is_some_and(Link::is_over) {
-            self.link = None;
-        }
-        let link = match self.link.take() {
-            Some(link) => Ok(link),
-            None => self.connect(),
-        };
-        let link = link.map_err(|error| (error, count))?;
-        let now = SystemTime::now();
-        match self.send_on(link, all, now) {
-            (link, Ok(0)) => {
-                self.link = link;
-                Ok(())
+        let mut open = self
+            .good()
+            .map_err(|(error, before)| (error, count + before))?;
+        let lasted = open.sends > 0 && open.since.elapsed() >= PAUSE;
+        match self.send_on(&mut open.link, all, SystemTime::now()) {
+            Ok(lost) => {
+                open.sends += 1;
+                open.sent += count - lost;
+                self.open = Some(open);
+                if lost > 0 {
+                    let error = io::Error::new(ErrorKind::InvalidInput, "a line was too long");
+                    return Err((error, lost));
+                }
+                if !lasted {
+                    return Ok(Sent::Perhaps);
+                }
+                self.pause = PAUSE;
+                Ok(Sent::Surely)
             }
-            (link, Ok(lost)) => {
-                self.link = link;
-                let error = io::Error::new(ErrorKind::InvalidInput, "a line was too long");
-                Err((error, lost))
-            }
-            (_, Err((error, sent))) => {
-                self.next = Some(Instant::now() + PAUSE);
+            Err((error, sent)) => {
+                self.failed();
                 Err((error, count.saturating_sub(sent)))
             }
         }
     }
 
-    /// Gives the connection back if it is still good, and tells how many lines were too long for a datagram. An
-    /// error says how many were sent before it.
+    /// The connection that there is, if it is still good, or another. An error says how many messages that were sent
+    /// before are lost.
+    fn good(&mut self) -> Result<Open, (io::Error, u64)> {
+        if let Some(mut open) = self.open.take() {
+            let young = open.since.elapsed() < PAUSE;
+            match open.link.state() {
+                State::Open => return Ok(open),
+                // It may do so when it starts anew, or when it is tired of waiting. If it does nothing else, it is not to
+                // be bothered with each line.
+                State::Closed if young && open.sends < 2 => {
+                    self.failed();
+                    let what = "it has closed the connection at once";
+                    return Err((io::Error::new(ErrorKind::ConnectionAborted, what), 0));
+                }
+                State::Closed => {}
+                State::Refused(error) => {
+                    self.failed();
+                    // Who does not want us has not read what came with the last of the handshake.
+                    let lost = if young || open.sends < 2 {
+                        open.sent
+                    } else {
+                        0
+                    };
+                    return Err((error, lost));
+                }
+            }
+        }
+        if self.next.is_some_and(|next| Instant::now() < next) {
+            let what = "the syslog was not there";
+            return Err((io::Error::new(ErrorKind::NotConnected, what), 0));
+        }
+        match Link::open(&self.to, self.tls.as_ref()) {
+            Ok(link) => Ok(Open {
+                link,
+                since: Instant::now(),
+                sends: 0,
+                sent: 0,
+            }),
+            Err(error) => {
+                self.failed();
+                Err((error, 0))
+            }
+        }
+    }
+
+    /// Leaves it alone for a while.
+    fn failed(&mut self) {
+        self.next = Some(Instant::now() + self.pause);
+        // A socket of this machine costs nobody anything.
+        if !matches!(self.to, model::Syslog::Unix(_)) {
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Tells how many lines were too long for a datagram. An error says how many were sent before it.
     fn send_on<'l>(
         &mut self,
-        mut link: Link,
+        link: &mut Link,
         lines: impl Iterator<Item = &'l [u8]>,
         now: SystemTime,
-    ) -> (Option<Link>, Result<u64, (io::Error, u64)>) {
+    ) -> Result<u64, (io::Error, u64)> {
         self.out.clear();
         let (mut sent, mut lost) = (0, 0);
         for line in lines {
@@ -99,39 +181,21 @@ impl Syslog {
             self.clock.write(&mut self.message, now);
             self.message.extend_from_slice(self.sender.as_bytes());
             self.message.extend_from_slice(line);
-            let came = match &link {
-                Link::Unix(socket) => socket.send(&self.message),
-                Link::Udp(socket) => socket.send(&self.message),
-                Link::Tcp(_) => {
-                    let _ = write!(self.out, "{} ", self.message.len());
-                    self.out.extend_from_slice(&self.message);
-                    Ok(0)
-                }
-            };
-            match came {
-                Ok(_) => sent += 1,
+            if link.is_stream() {
+                let _ = write!(self.out, "{} ", self.message.len());
+                self.out.extend_from_slice(&self.message);
+                continue;
+            }
+            match link.send(&self.message) {
+                Ok(()) => sent += 1,
                 Err(error) if error.raw_os_error() == Some(MESSAGE_SIZE) => lost += 1,
-                Err(error) => return (None, Err((error, sent))),
+                Err(error) => return Err((error, sent)),
             }
         }
-        if let Link::Tcp(stream) = &mut link
-            && let Err(error) = stream.write_all(&self.out)
-        {
-            return (None, Err((error, 0)));
+        if link.is_stream() {
+            link.send(&self.out).map_err(|error| (error, 0))?;
         }
-        (Some(link), Ok(lost))
-    }
-
-    fn connect(&mut self) -> io::Result<Link> {
-        if self.next.is_some_and(|next| Instant::now() < next) {
-            return Err(io::Error::new(
-                ErrorKind::NotConnected,
-                "the syslog was not there",
-            ));
-        }
-        let link = connect(&self.to);
-        self.next = link.is_err().then(|| Instant::now() + PAUSE);
-        link
+        Ok(lost)
     }
 }
 
@@ -144,64 +208,6 @@ fn sender(host: &str, process: u32) -> String {
     let good = matches!(host.len(), 1..=255) && host.bytes().all(|byte| byte.is_ascii_graphic());
     let host = if good { host } else { "-" };
     format!(" {host} umay {process} - - ")
-}
-
-fn connect(to: &model::Syslog) -> io::Result<Link> {
-    match to {
-        model::Syslog::Unix(path) => {
-            let socket = UnixDatagram::unbound()?;
-            socket.connect(path)?;
-            socket.set_write_timeout(Some(PATIENCE))?;
-            Ok(Link::Unix(socket))
-        }
-        model::Syslog::Udp(host, port) => first((host, *port), |address| {
-            let any = if address.is_ipv4() {
-                "0.0.0.0:0"
-            } else {
-                "[::]:0"
-            };
-            let socket = UdpSocket::bind(any)?;
-            socket.connect(address)?;
-            socket.set_write_timeout(Some(PATIENCE))?;
-            Ok(Link::Udp(socket))
-        }),
-        model::Syslog::Tcp(host, port) => first((host, *port), |address| {
-            let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-            stream.set_write_timeout(Some(PATIENCE))?;
-            Ok(Link::Tcp(stream))
-        }),
-    }
-}
-
-/// The first address of a name that works.
-fn first(
-    (host, port): (&str, u16),
-    connect: impl Fn(std::net::SocketAddr) -> io::Result<Link>,
-) -> io::Result<Link> {
-    let mut failed = io::Error::new(ErrorKind::NotFound, "the name of the syslog has no address");
-    for address in (host, port).to_socket_addrs()? {
-        match connect(address) {
-            Ok(link) => return Ok(link),
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
-}
-
-impl Link {
-    /// True if the other side has closed it: what is written then is lost without a word.
-    fn is_over(&self) -> bool {
-        let Self::Tcp(stream) = self else {
-            return false;
-        };
-        let blocking = |blocking: bool| stream.set_nonblocking(!blocking).is_ok();
-        let over = blocking(false)
-            && match stream.peek(&mut [0]) {
-                Ok(count) => count == 0,
-                Err(error) => error.kind() != ErrorKind::WouldBlock,
-            };
-        !blocking(true) || over
-    }
 }
 
 #[cfg(test)]

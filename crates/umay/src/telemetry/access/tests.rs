@@ -280,8 +280,7 @@ fn told(bytes: &[u8]) -> String {
     escape(&mut out, bytes);
     out.push(b'"');
     let text = String::from_utf8(out).unwrap();
-    let hidden = |c: char| c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c);
-    assert!(!text.contains(hidden), "{text:?}");
+    assert!(!text.contains(umay_core::legible::misleads), "{text:?}");
     serde_json::from_str(&text).expect(&text)
 }
 
@@ -300,6 +299,8 @@ fn escapes_say_what_was_sent() {
         "\u{85}\u{9b}31m",
         "\u{2028}\u{2029}",
         "\u{202e}txt.exe",
+        "\u{61c}\u{feff}\u{ad}",
+        "\u{e0041}\u{e0042}\u{10ffff}",
         "1234567\"",
         "12345678\"",
         "é\"é\n",

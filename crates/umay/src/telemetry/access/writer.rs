@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use umay_core::model::{self, Log, LogFormat, Privacy};
 
 use super::sink::Sink;
+use super::syslog::SyslogTls;
 use super::{AccessLog, Form};
 use crate::telemetry::metrics::SharedCounter;
 
@@ -81,15 +82,21 @@ impl Shared {
 
 impl AccessWriter {
     /// Opens the log and starts its thread; `None` if the log is off. Lines that are lost are added to
-    /// `dropped`. A file is made if need be (mode 0640: it holds personal data) and appended to.
-    pub fn start(log: &Log, privacy: &Privacy, dropped: SharedCounter) -> io::Result<Option<Self>> {
+    /// `dropped`. A file is made if need be (mode 0640: it holds personal data) and appended to. `tls` is for a syslog
+    /// that it is spoken to.
+    pub fn start(
+        log: &Log,
+        privacy: &Privacy,
+        tls: Option<SyslogTls>,
+        dropped: SharedCounter,
+    ) -> io::Result<Option<Self>> {
         let sink = match &log.access {
             model::AccessLog::Off => return Ok(None),
             model::AccessLog::Stdout => Sink::stream(Box::new(io::stdout())),
             model::AccessLog::File(path) => {
                 Sink::file(path, log.rotate, privacy.retention, SystemTime::now())?
             }
-            model::AccessLog::Syslog(to) => Sink::syslog(to),
+            model::AccessLog::Syslog(to) => Sink::syslog(to, tls),
         };
         Self::spawn(sink, log, privacy, dropped).map(Some)
     }

@@ -5,6 +5,8 @@
 //! several lines (a configuration that was refused has); those after the first are set in, as no event begins.
 
 use std::fmt::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::field::{Field, Visit};
@@ -12,13 +14,15 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
+use umay_core::legible::misleads;
 
 use crate::telemetry::access::rfc3339;
 
 /// What lines look like.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Form {
-    pub(super) json: bool,
+    /// Whether they are JSON; a reload changes it, from one event to the next.
+    pub(super) json: Arc<AtomicBool>,
     /// Text has the name of the module.
     pub(super) target: bool,
 }
@@ -45,7 +49,7 @@ where
         }
         let stamp = Stamp(now.as_secs(), now.subsec_micros());
         let colour = out.has_ansi_escapes();
-        if self.json {
+        if self.json.load(Ordering::Relaxed) {
             json(&mut out, stamp, *metadata.level(), &target.0, event)
         } else {
             let target = self.target.then_some(&*target.0);
@@ -239,7 +243,11 @@ impl Write for Escaping<'_> {
                 '\r' => out.write_str("\\r")?,
                 '\t' => out.write_str("\\t")?,
                 '"' | '\\' if *rules == Rules::Json => write!(out, "\\{char}")?,
-                char if misleads(char) => write!(out, "\\u{:04x}", u32::from(char))?,
+                char if misleads(char) => {
+                    for unit in char.encode_utf16(&mut [0; 2]) {
+                        write!(out, "\\u{unit:04x}")?;
+                    }
+                }
                 char => out.write_char(char)?,
             }
         }
@@ -247,23 +255,10 @@ impl Write for Escaping<'_> {
     }
 }
 
-/// True for control characters, what some readers take for the end of a line, and what changes the direction of
-/// text or does not show.
-fn misleads(char: char) -> bool {
-    char.is_control()
-        || matches!(
-            char,
-            '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{feff}'
-        )
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use serde_json::Value;
     use tracing_subscriber::fmt::MakeWriter;
@@ -295,7 +290,10 @@ mod tests {
     /// What is written of the events of `work`.
     fn told(json: bool, colour: bool, work: impl FnOnce()) -> String {
         let kept = Kept::default();
-        let form = Form { json, target: true };
+        let form = Form {
+            json: Arc::new(json.into()),
+            target: true,
+        };
         let events = tracing_subscriber::fmt()
             .with_ansi(colour)
             .event_format(form)
@@ -306,8 +304,7 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    const HOSTILE: &str =
-        "a\n2026-01-01T00:00:00.000000Z  INFO umay: ready\r\u{1b}[2J\u{9b}31m\u{202e}\u{2028}\"\\";
+    const HOSTILE: &str = "a\n2026-01-01T00:00:00.000000Z  INFO umay: ready\r\u{1b}[2J\u{9b}31m\u{202e}\u{2028}\u{61c}\u{e0041}\"\\";
 
     #[test]
     fn text_is_one_line_whatever_it_tells() {

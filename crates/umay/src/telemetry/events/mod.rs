@@ -3,7 +3,8 @@
 mod form;
 
 use std::io::IsTerminal;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
@@ -39,10 +40,11 @@ pub fn start(log: &Log) -> Result<(), EventsError> {
     })?;
     let terminal = std::io::stderr().is_terminal();
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let json = Arc::new(AtomicBool::new(log.events == EventFormat::Json));
     let events = tracing_subscriber::fmt()
         .with_ansi(terminal && !plain)
         .event_format(Form {
-            json: log.events == EventFormat::Json,
+            json: Arc::clone(&json),
             target: !terminal,
         })
         .with_env_filter(parsed)
@@ -50,16 +52,25 @@ pub fn start(log: &Log) -> Result<(), EventsError> {
         .with_filter_reloading();
     let handle = events.reload_handle();
     events.finish().try_init()?;
-    let set = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+    let filter_by = move |filter| handle.reload(filter).map_err(|error| error.to_string());
     // There is one event log, so this is the first.
-    let _ = SET.set(Box::new(set));
+    let _ = SET.set(Set {
+        json,
+        filter: Box::new(filter_by),
+    });
     filter.clone_into(&mut lock().configured);
     Ok(())
 }
 
-type Set = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+/// What changes while the event log is written.
+struct Set {
+    /// Whether events are written as JSON.
+    json: Arc<AtomicBool>,
+    /// Takes another filter.
+    filter: Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>,
+}
 
-/// Changes the filter of the event log.
+/// The event log that there is, once there is one.
 static SET: OnceLock<Set> = OnceLock::new();
 
 /// What is set. There is one event log, so there is one of this.
@@ -107,6 +118,14 @@ impl Level {
 /// What of the event log is written now.
 pub fn level() -> Level {
     lock().clone()
+}
+
+/// Writes events as it is configured from the next one on.
+pub fn set_form(events: EventFormat) {
+    if let Some(set) = SET.get() {
+        set.json
+            .store(events == EventFormat::Json, Ordering::Relaxed);
+    }
 }
 
 /// Lets what is configured pass from now on. If that is what was configured before, what somebody has set in its place
@@ -159,7 +178,7 @@ fn parse(filter: &str) -> Result<EnvFilter, String> {
 }
 
 fn apply(filter: EnvFilter) -> Result<(), String> {
-    SET.get().map_or(Ok(()), |set| set(filter))
+    SET.get().map_or(Ok(()), |set| (set.filter)(filter))
 }
 
 #[cfg(test)]

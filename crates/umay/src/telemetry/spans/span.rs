@@ -1,7 +1,7 @@
 //! What a span says, by the semantic conventions of OpenTelemetry (those for HTTP that are stable).
 //!
 //! A server span is an error for 5xx only, since 4xx is what the client did; a client span is one for
-//! both. Queries are redacted as in the access log.
+//! both. Paths and queries are redacted as in the access log.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -143,7 +143,7 @@ impl Head<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         bytes(out, TRACE_ID, &self.trace.trace_id.to_be_bytes());
         bytes(out, SPAN_ID, &self.span_id.to_be_bytes());
-        if !self.state.is_empty() {
+        if !self.state.is_empty() && !privacy::hides_trace_state() {
             bytes(out, TRACE_STATE, lossy(self.state).as_bytes());
         }
         let mut flags = u32::from(self.trace.sampled) | u32::from(self.trace.random) << 1;
@@ -211,7 +211,9 @@ impl RequestSpan<'_> {
         asked.method(out);
         attribute(out, ATTRIBUTE, "url.scheme", asked.scheme.as_bytes());
         if !asked.path.is_empty() {
-            attribute(out, ATTRIBUTE, "url.path", asked.path);
+            let mut redacted = Vec::with_capacity(asked.path.len());
+            access::redacted_path(&mut redacted, asked.path);
+            attribute(out, ATTRIBUTE, "url.path", &redacted);
         }
         if let Some(query) = asked.query {
             let mut redacted = Vec::with_capacity(query.len());
@@ -300,7 +302,7 @@ impl AttemptSpan<'_> {
             true => write!(url, "{scheme}://[{}]:{}", self.host, self.port),
             false => write!(url, "{scheme}://{}:{}", self.host, self.port),
         };
-        url.extend_from_slice(asked.path);
+        access::redacted_path(&mut url, asked.path);
         if let Some(query) = asked.query {
             url.push(b'?');
             access::redacted_query(&mut url, query, privacy::hides_queries());

@@ -7,7 +7,7 @@ fn start(access: model::AccessLog, dropped: &SharedCounter) -> io::Result<Option
         access,
         ..Log::default()
     };
-    AccessWriter::start(&log, &Privacy::default(), dropped.clone())
+    AccessWriter::start(&log, &Privacy::default(), None, dropped.clone())
 }
 
 /// A sink that waits for permission before each write.
