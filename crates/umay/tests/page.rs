@@ -7,6 +7,7 @@
     reason = "a test may fail loudly"
 )]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use umay_test::programs::browse;
@@ -59,9 +60,10 @@ fn evil() -> (Value, &'static str) {
     (document, evil)
 }
 
-#[test]
-fn hostile_words_stay_text() {
-    // The page comes from a real Umay; its document from somebody else, from where the page thinks Umay is.
+/// The page as a real Umay gives it, with documents from somebody else, from where the page thinks Umay is; and what it asks for.
+fn front(
+    document: impl Fn() -> Value + Send + Sync + 'static,
+) -> (Server, Arc<Mutex<Vec<String>>>) {
     let real = {
         let endpoint = Server::ok("hi");
         let umay = umay!(
@@ -71,7 +73,6 @@ fn hostile_words_stay_text() {
         umay.admin_get("/")
     };
     let policy = real.get("content-security-policy").unwrap().to_owned();
-    let (document, evil) = evil();
     let html = real.text();
     let asked = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&asked);
@@ -86,11 +87,49 @@ fn hostile_words_stay_text() {
             "/status" => answer(
                 "200 OK",
                 "Content-Type: application/json\r\n",
-                document.to_string(),
+                document().to_string(),
             ),
             _ => answer("404 Not Found", "", ""),
         }
     });
+    (front, asked)
+}
+
+/// An endpoint that fails once in ten seconds is seen to fail all that time, and not for one second of it; and no longer.
+#[test]
+fn what_fails_is_shown_for_ten_seconds() {
+    let at = Arc::new(AtomicU64::new(1_000));
+    let (told, asked) = (Arc::clone(&at), AtomicU64::new(0));
+    let (front, _) = front(move || {
+        let at = told.load(Ordering::Relaxed);
+        let failures = if at > 1_000 { 6 } else { 1 };
+        // No two documents are of the same moment.
+        let uptime = at + asked.fetch_add(1, Ordering::Relaxed);
+        let endpoint =
+            json!({ "address": "a", "standing": "well", "picks": 8, "failures": failures });
+        json!({ "pid": 1, "started": "s", "uptime_s": at / 1000, "uptime_ms": uptime,
+                "upstreams": [{ "name": "app", "endpoints": [endpoint] }] })
+    });
+    let browser = browse(&format!("http://{}/", front.addr()));
+    let mut page = browser.page();
+    let shows =
+        |text: &str| format!("document.querySelector('.card')?.textContent.includes({text:?})");
+    page.wait(&shows("1 · 13 %"));
+    for (moment, rate) in [(2_000, "5.0"), (11_000, "0.50"), (12_000, "0")] {
+        at.store(moment, Ordering::Relaxed);
+        page.wait(&format!(
+            "document.querySelector('.meta').textContent.startsWith('up {} s') && {}",
+            moment / 1000,
+            shows(&format!("req/s · {rate} failed/s"))
+        ));
+    }
+    page.wait(&shows("6 · 75 %"));
+}
+
+#[test]
+fn hostile_words_stay_text() {
+    let (document, evil) = evil();
+    let (front, asked) = front(move || document.clone());
     let browser = browse(&format!("http://{}/", front.addr()));
     let mut page = browser.page();
     let contains = format!(

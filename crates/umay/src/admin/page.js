@@ -2,10 +2,13 @@
 // Reads /status again and again, and shows it. All that the document says is put into text nodes: there is no way
 // from here to markup, and the page's policy (trusted types) would refuse one.
 const EVERY = 1000, POINTS = 120, ROWS = 12, CARDS = 20;
+// What is told as a rate or a latency is of so many milliseconds: what happens less often than once a second would come and
+// go too quickly to be read. The charts have a point for each reading.
+const WINDOW = 10000;
 const TONES = { well: 'good', ill: 'bad', ejected: 'bad', failing: 'bad' };
 const main = document.querySelector('main');
 const open = new Set(), history = [];
-let last = null, now = null, silent = 0;
+let past = [], now = null, silent = 0;
 
 // A tree of what is to be seen, and the page made the same as it, node by node, so that what was chosen, scrolled or
 // focused stays.
@@ -185,7 +188,7 @@ function tiles() {
     tile('answers 5xx', rate(now.errors) + '/s', share(now.errors, now.requests) + ' of requests', of('errors'), now.errors > 0 ? 'bad' : ''),
     tile('connections', count(num(now.doc.connections)), rate(now.accepted) + '/s new · ' + rate(now.refused) + '/s refused', of('connections')),
     tile('in flight', count(num(t.in_flight)), count(num(obj(t.streams).active)) + ' streams open'),
-    tile('TLS handshakes', rate(now.handshakes) + '/s', rate(now.failed) + '/s failed', null, now.failed > 0 ? 'bad' : ''),
+    tile('TLS handshakes', rate(now.handshakes) + '/s', rate(now.failed) + '/s failed', null, now.failed > (now.handshakes + now.failed) / 20 ? 'bad' : ''),
     tile('out', bytes(now.out) + '/s', 'in ' + bytes(now.into) + '/s'),
     tile('process', now.cpu.toFixed(2) + ' cores', bytes(num(p.memory_bytes)) + ' · ' + count(num(p.open_fds)) + ' of ' + count(num(p.max_fds)) + ' files'));
 }
@@ -226,7 +229,7 @@ function upstream(each) {
       el('span', { class: 'meta' }, 'balance ' + text(upstream.balance) + late)),
     discovery.problem ? el('div', { class: 'bad' }, text(discovery.problem)) : null,
     all > ROWS ? dots(endpoints) : null,
-    all ? table('upstream ' + text(upstream.name), [['endpoint'], ['standing'], ['req/s', 'n'], ['failed/s', 'n'], ['in flight', 'n m'], ['cost', 'n m', 'What the balancer reckons with: latency, where a failure counts as slow.'], ['picks', 'n m'], ['failures', 'n m']], order, row, 'even') : el('p', { class: 'meta' }, 'No endpoints.'));
+    all ? table('upstream ' + text(upstream.name), [['endpoint'], ['standing'], ['req/s', 'n'], ['failed/s', 'n'], ['in flight', 'n m'], ['cost', 'n m', 'What the balancer reckons with: latency, where a failure counts as slow.'], ['picks so far', 'n m'], ['failed so far', 'n m']], order, row, 'even') : el('p', { class: 'meta' }, 'No endpoints.'));
 }
 // Where there are many, those that are not well come first.
 function upstreams() {
@@ -242,7 +245,9 @@ function row({ endpoint, rate: picks, failed }) {
     el('td', { class: tone(endpoint) }, text(endpoint.standing)),
     n(picks, rate(picks)), n(failed, rate(failed), 'bad'), el('td', { class: 'n m' + (endpoint.in_flight ? '' : ' zero') }, count(num(endpoint.in_flight))),
     el('td', { class: 'n m' + (typeof cost === 'number' ? '' : ' zero') }, typeof cost === 'number' ? time(cost) : '–'),
-    el('td', { class: 'n m' }, count(num(endpoint.picks))), el('td', { class: 'n m' }, count(num(endpoint.failures))));
+    el('td', { class: 'n m' }, count(num(endpoint.picks))),
+    el('td', { class: 'n m' + (num(endpoint.failures) ? num(endpoint.failures) > num(endpoint.picks) / 2 ? ' bad' : '' : ' zero') },
+      count(num(endpoint.failures)) + (num(endpoint.failures) ? ' · ' + share(num(endpoint.failures), num(endpoint.picks)) : '')));
 }
 function routes() {
   const order = [...now.routes].sort((a, b) => b.c5 - a.c5 || b.rate - a.rate);
@@ -294,9 +299,12 @@ async function read() {
     const answer = await fetch('/status', { cache: 'no-store', signal: AbortSignal.timeout(5000) });
     if (!answer.ok) throw new Error(answer.statusText);
     const doc = obj(await answer.json());
-    now = between(last, doc); last = doc; silent = 0;
+    const moment = between(past.at(-1), doc);
+    if (!moment.same) past = [];
+    while (past.length > 1 && num(doc.uptime_ms) - num(past[1].uptime_ms) >= WINDOW) past.shift();
+    now = past.length > 1 ? between(past[0], doc) : moment; past.push(doc); silent = 0;
     // What is of all the time since a start is no moment.
-    if (now.same) history.push({ requests: now.requests, p99: Math.min(now.p99 || 0, now.bounds.at(-1) || 0), errors: now.errors, connections: num(doc.connections) });
+    if (moment.same) history.push({ requests: moment.requests, p99: Math.min(moment.p99 || 0, moment.bounds.at(-1) || 0), errors: moment.errors, connections: num(doc.connections) });
     if (history.length > POINTS) history.shift();
   } catch { silent += 1; }
   reading = false;
