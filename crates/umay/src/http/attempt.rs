@@ -56,7 +56,7 @@ impl Exchange {
             }
             Err(failure) => {
                 record.attempt_came(span, Came::failed(failure.reason));
-                lease.cancel();
+                lease.excuse(failure.reason);
                 Err(Attempt::Failed(failure.reason, failure.detail))
             }
         }
@@ -181,7 +181,7 @@ impl Exchange {
             Ok(attempt) => {
                 // What was idle may be closed: that says nothing of the endpoint.
                 match attempt {
-                    Attempt::Stale => lease.cancel(),
+                    Attempt::Stale => lease.excuse(reason),
                     _ => lease.fail(reason),
                 }
                 return attempt;
@@ -265,9 +265,11 @@ impl Exchange {
         &mut self,
         scratch: &mut Scratch,
         record: &mut Record,
-        tried: &mut Tried,
+        tried: Tried,
     ) -> Next {
-        let link = &mut tried.link;
+        let Tried {
+            mut link, lease, ..
+        } = tried;
         let worker = &self.http.worker;
         record.status = scratch.response.status;
         let head = &scratch.down.lead;
@@ -275,6 +277,7 @@ impl Exchange {
         let sent = self.conn.write_all(head, &self.deadline, wait).await;
         if let Err(error) = sent {
             record.because(Reason::ClientGone, error.to_string());
+            lease.fail(Reason::ClientGone);
             return Next::Cut;
         }
         let ended = tunnel::run(worker, &mut self.conn, &mut link.conn, &self.deadline).await;
@@ -283,6 +286,7 @@ impl Exchange {
         match ended.reason {
             None => Next::Close,
             Some(reason) => {
+                lease.fail(reason);
                 record.because(reason, ended.detail);
                 Next::Cut
             }
