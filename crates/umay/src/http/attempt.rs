@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep};
 use umay_core::grpc;
@@ -280,7 +280,9 @@ impl Exchange {
             lease.fail(Reason::ClientGone);
             return Next::Cut;
         }
+        let began = Instant::now();
         let ended = tunnel::run(worker, &mut self.conn, &mut link.conn, &self.deadline).await;
+        worker.metrics.tcp.closed(ended.reason, began.elapsed());
         record.bytes_in += ended.bytes_in;
         record.bytes_out += ended.bytes_out;
         match ended.reason {
