@@ -114,6 +114,13 @@ impl Scrape {
             .collect()
     }
 
+    /// Every label of the page with each of its values.
+    pub fn labels(&self) -> BTreeSet<(&str, &str)> {
+        let samples = self.samples.values().flatten();
+        let pairs = samples.flat_map(|sample| &sample.labels);
+        pairs.map(|(key, value)| (&**key, &**value)).collect()
+    }
+
     /// Upper bounds of a histogram's buckets with the count of each alone, over all series that have these labels.
     pub fn buckets(&self, name: &str, labels: &[(&str, &str)]) -> Vec<(f64, f64)> {
         let mut sums = Vec::<(f64, f64)>::new();
@@ -412,6 +419,7 @@ g -1
         let buckets = page.buckets("h", &[("r", "p")]);
         assert_eq!(buckets, [(0.1, 1.0), (1.0, 2.0), (f64::INFINITY, 0.0)]);
         assert!(page.series().contains("h_count{r=\"p\"}"));
+        assert!(page.labels().contains(&("le", "+Inf")));
     }
 
     #[test]
