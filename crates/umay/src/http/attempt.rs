@@ -16,7 +16,7 @@ use super::body::Half;
 use super::duplex::{Duplex, End, State};
 use super::exchange::{Exchange, Next};
 use super::forward::Way;
-use super::record::Record;
+use super::record::{Record, Tunnelled};
 use super::scratch::Scratch;
 use super::traced::Came;
 use super::{affinity, answer, head};
@@ -283,8 +283,11 @@ impl Exchange {
         let began = Instant::now();
         let ended = tunnel::run(worker, &mut self.conn, &mut link.conn, &self.deadline).await;
         worker.metrics.tcp.closed(ended.reason, began.elapsed());
-        record.bytes_in += ended.bytes_in;
-        record.bytes_out += ended.bytes_out;
+        record.tunnel = Some(Tunnelled {
+            began,
+            bytes_in: ended.bytes_in,
+            bytes_out: ended.bytes_out,
+        });
         match ended.reason {
             None => Next::Close,
             Some(reason) => {

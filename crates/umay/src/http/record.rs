@@ -24,8 +24,11 @@ pub(super) struct Record {
     pub(super) status: u16,
     pub(super) reason: Option<Reason>,
     pub(super) detail: Cow<'static, str>,
+    /// Bytes of the bodies.
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
+    /// What it became, if that is a tunnel.
+    pub(super) tunnel: Option<Tunnelled>,
     /// How long the head took to come, if it did not come at once.
     pub(super) header: Option<Duration>,
     pub(super) first_byte: Option<Duration>,
@@ -43,6 +46,15 @@ pub(super) struct Record {
     pub(super) traced: Option<Traced>,
 }
 
+/// A tunnel that began with the answer to a request. Its bytes and its life count as those of tunnels, not as those of
+/// the request.
+#[derive(Debug)]
+pub(super) struct Tunnelled {
+    pub(super) began: Instant,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+}
+
 impl Record {
     pub(super) fn new() -> Self {
         Self {
@@ -52,6 +64,7 @@ impl Record {
             detail: Cow::Borrowed(""),
             bytes_in: 0,
             bytes_out: 0,
+            tunnel: None,
             header: None,
             first_byte: None,
             answered: None,
@@ -84,7 +97,8 @@ impl Record {
         // A client that left before it was answered is logged as nginx does.
         let status = if self.status == 0 { 499 } else { self.status };
         let now = Instant::now();
-        let duration = now.saturating_duration_since(self.started);
+        let answered = self.tunnel.as_ref().map_or(now, |tunnel| tunnel.began);
+        let duration = answered.saturating_duration_since(self.started);
         worker.metrics.http.responses.count(status);
         if let Some(reason) = self.reason {
             worker.metrics.refusals.count(Some(reason));
@@ -129,6 +143,8 @@ impl Record {
             |forwarded| forwarded.client_ip,
         );
         let (trace_id, span_id) = self.ids(request);
+        let tunnel = self.tunnel.as_ref();
+        let (more_in, more_out) = tunnel.map_or((0, 0), |t| (t.bytes_in, t.bytes_out));
         let upstream = self.endpoint.as_ref().map(|(share, _)| share.upstream());
         let endpoint = self.endpoint.as_ref().map(|(_, local)| &local.endpoint);
         HttpEntry {
@@ -146,8 +162,8 @@ impl Record {
             status,
             reason: self.reason,
             detail: &self.detail,
-            bytes_in: self.bytes_in,
-            bytes_out: self.bytes_out,
+            bytes_in: self.bytes_in + more_in,
+            bytes_out: self.bytes_out + more_out,
             duration: now.saturating_duration_since(self.started),
             header: self.header,
             first_byte: self.first_byte,

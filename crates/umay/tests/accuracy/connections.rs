@@ -95,3 +95,30 @@ fn a_connection_without_http2_is_closed_as_well() {
         }
     }
 }
+
+/// A kept connection that turns out to be closed when it is used says nothing of the endpoint, and the fresh one is not
+/// paid for.
+#[test]
+fn a_stale_connection_is_an_attempt_but_no_failure() {
+    let app = Server::start(|conn, number| {
+        while conn.read_request()?.is_some() && (number > 0 || conn.request_count() < 2) {
+            conn.send(ok("hi"))?;
+        }
+        Ok(())
+    });
+    let mut scene = Scene::before("http://", &[app.addr()], "", "");
+    let endpoint = app.addr().to_string();
+    let mut conn = scene.connect();
+    for _ in 0..2 {
+        assert_eq!(conn.ask(GET).unwrap().text(), "hi");
+        scene.note(200, 2, &[(0, "ok", false)]);
+        scene.books.links += 1.0;
+    }
+    drop(conn);
+    scene.books.given("up", &endpoint, "upstream_closed");
+    scene.books.links += 1.0;
+    scene.books.note("umay_retries_total", &[], 1);
+    let page = scene.books.audit(&scene.umay);
+    assert_eq!(page.sum("umay_upstream_connections_opened_total", &[]), 2.0);
+    assert_eq!(page.sum("umay_upstream_connections_closed_total", &[]), 1.0);
+}

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use umay_test::http2::Client;
 use umay_test::scrape::Scrape;
-use umay_test::{Conn, GET, Server, Umay, ok, umay};
+use umay_test::tungstenite::Message;
+use umay_test::{Conn, GET, Server, Umay, ok, umay, websocket};
 
 use super::ledger::at_rest;
 
@@ -156,4 +157,29 @@ fn streams_live_as_long_as_their_clients_say() {
         );
         hold(CONNECT, [&before, &after], [Duration::ZERO, most]);
     }
+}
+
+/// A request that becomes a tunnel has its answer with the 101; what comes then is the tunnel's time.
+#[test]
+fn a_tunnel_is_no_part_of_its_request() {
+    const WHOLE: &str = "umay_http_request_duration_seconds";
+    const LIVED: &str = "umay_tcp_connection_duration_seconds";
+    let app = Server::start(|conn, _| websocket::echo(conn));
+    let umay = umay!("listen = \"127.0.0.1:0\"\nto = \"http://{}\"\n", app.addr());
+    let before = umay.scrape();
+    let began = Instant::now();
+    let (mut socket, _) = websocket::connect(umay.connect(), "ws://a.test/").unwrap();
+    let open = Instant::now();
+    socket.send(Message::text("hello")).unwrap();
+    socket.read().unwrap();
+    thread::sleep(Duration::from_millis(300));
+    let lived = open.elapsed();
+    socket.close(None).unwrap();
+    while socket.read().is_ok() {}
+    drop(socket);
+    let after = at_rest(&umay, 1.0);
+    let most = began.elapsed();
+    let took = [WHOLE, LIVED].map(|name| counted(name, &before, &after).0);
+    let both = took[0] + took[1];
+    assert!(lived <= both && both <= most, "{took:?} of {most:?}");
 }

@@ -197,7 +197,6 @@ fn websockets(scene: &mut Scene) {
         let books = &mut scene.books;
         books.came(&["http1"]);
         books.answered(Some("web"), "GET", 101);
-        books.carried("web", bytes[0], bytes[1]);
         books.wanted("web");
         books.given("web", &endpoint, reason.unwrap_or("ok"));
         books.links += 1.0;
