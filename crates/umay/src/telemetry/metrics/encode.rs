@@ -139,7 +139,7 @@ impl Page<'_> {
     fn connections(&mut self, workers: &Workers<'_>) -> fmt::Result {
         self.counter(
             "umay_connections_accepted",
-            "Client connections accepted",
+            "Client connections accepted, those that a limit closes at once among them",
             workers.count(|w| &w.connections.accepted),
         )?;
         self.gauge(
@@ -167,7 +167,7 @@ impl Page<'_> {
         )?;
         self.counters(
             "umay_protocol_detected",
-            "What client connections turned out to speak",
+            "What client connections turned out to speak, and once more inside of TLS",
             Detected::ALL.into_iter().map(|what| {
                 let count = workers.sum(|w| w.detection.get(what));
                 ([("protocol", what.as_str())], count)
@@ -175,7 +175,7 @@ impl Page<'_> {
         )?;
         self.histogram(
             "umay_protocol_detection_seconds",
-            "Time until the protocol of a connection was known",
+            "Time from the accept, or the end of the TLS handshake, until it was known what a connection speaks",
             &workers.histogram(|w| w.detection.duration()),
         )
     }
@@ -228,7 +228,7 @@ impl Page<'_> {
     fn http(&mut self, workers: &Workers<'_>) -> fmt::Result {
         self.gauge(
             "umay_http_requests_in_flight",
-            "HTTP requests whose answer is not complete",
+            "HTTP requests whose answer, or the tunnel that began with it, is not over",
             workers.level(|w| &w.http.in_flight),
         )?;
         let other = workers.sum(|w| w.http.responses.get(0));
@@ -243,7 +243,7 @@ impl Page<'_> {
             .filter(|(_, count)| *count > 0);
         self.counters(
             "umay_http_responses",
-            "Answers to HTTP requests by status",
+            "Answers to HTTP requests by status; 499 stands for none, because the client left",
             statuses.map(|(code, count)| ([("code", code)], count)),
         )
     }
@@ -268,7 +268,7 @@ impl Page<'_> {
         });
         self.counters(
             "umay_http_requests",
-            "HTTP requests by route, method and class of the answer's status",
+            "HTTP requests that found a route, by that, method and class of the answer's status",
             requests.filter(|(_, count)| *count > 0),
         )?;
         let bytes = |cell: fn(&RouteShard) -> &Counter| {
@@ -289,7 +289,7 @@ impl Page<'_> {
         )?;
         self.histograms(
             "umay_http_request_duration_seconds",
-            "Time from the first byte of a request to the last of its answer",
+            "Time from the first byte of a request to the last of its answer, or to the tunnel that begins with it",
             routes.iter().map(|route| {
                 (
                     ("route", route.name()),
