@@ -284,6 +284,10 @@ impl Duplex<'_> {
         }
         let limits = head_limits(&self.worker.limits);
         loop {
+            // Also what had come before this attempt was followed: the answer to one that was late.
+            if !self.link.unread().is_empty() {
+                self.first_bytes();
+            }
             let parsed = h1::parse_response(
                 self.link.unread(),
                 &mut self.state.scan,
@@ -309,7 +313,7 @@ impl Duplex<'_> {
                     return Poll::Ready(Err(failed(Reason::UpstreamClosed, detail)));
                 }
                 Ok(0) => return Poll::Ready(Err(failed(Reason::UpstreamClosed, ""))),
-                Ok(_) => self.first_bytes(),
+                Ok(_) => {}
                 Err(error) => {
                     let reason = match error.kind() {
                         ErrorKind::InvalidData => Reason::UpstreamTlsFailed,

@@ -1,9 +1,10 @@
 //! More than one at a time: who waits for room, who is beaten to it, and who is asked for a second time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use umay_test::scrape::Scrape;
 use umay_test::{Door, GET, Refusing, Server, answer, eventually, ok, umay};
 
 use super::invariants;
@@ -91,53 +92,81 @@ fn a_crowd_that_wants_more_than_there_is_adds_up() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// An endpoint that says its name, after as many milliseconds as it is told later.
+fn slow(name: &'static str) -> (Server, Arc<AtomicU64>) {
+    let pause = Arc::<AtomicU64>::default();
+    let kept = Arc::clone(&pause);
+    let server = Server::http(move |_| {
+        std::thread::sleep(Duration::from_millis(kept.load(Ordering::SeqCst)));
+        ok(name)
+    });
+    (server, pause)
+}
+
 /// A late request is asked for a second time: that is an attempt of its own, paid for as a hedge and not as a retry.
+/// Whichever is answered first, that is one answer.
 #[test]
 fn hedges_are_counted_apart_from_retries() {
-    let slow = Arc::new(AtomicBool::new(false));
-    let is_slow = Arc::clone(&slow);
-    let first = Server::http(move |_| {
-        if is_slow.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(300));
+    for (pauses, winner) in [([300, 0], "1"), ([300, 3000], "0")] {
+        let (servers, pause) = <(Vec<_>, Vec<_>)>::from_iter(["0", "1"].map(slow));
+        let addrs: Vec<_> = servers.iter().map(Server::addr).collect();
+        let more = "outlier = \"off\"\nhedge = { min_delay = \"40ms\" }\nretry.budget = 100";
+        let mut scene = Scene::before("http://", &addrs, more, "");
+        let mut conn = scene.connect();
+        let umay = &scene.umay;
+        let sent = || umay.metric("umay_upstream_hedges_total", &[("result", "sent")]);
+        // Until it is known what is late: what most are not.
+        let until = Instant::now() + Duration::from_millis(2500);
+        let mut asked = 0.0;
+        while Instant::now() < until {
+            conn.ask(GET).unwrap();
+            asked += 1.0;
         }
-        ok("0")
-    });
-    let servers = [first, Server::ok("1")];
-    let addrs = servers.each_ref().map(Server::addr);
-    let more = "outlier = \"off\"\nhedge = { min_delay = \"40ms\" }\nretry.budget = 100";
-    let mut scene = Scene::before("http://", &addrs, more, "");
-    let mut conn = scene.connect();
-    let umay = &scene.umay;
-    let hedges = |result: &str| umay.metric("umay_upstream_hedges_total", &[("result", result)]);
-    // Until it is known what is late: what most are not.
-    let until = Instant::now() + Duration::from_millis(2500);
-    let mut asked = 0.0;
-    while Instant::now() < until {
-        conn.ask(GET).unwrap();
-        asked += 1.0;
+        for (pause, millis) in pause.iter().zip(pauses) {
+            pause.store(millis, Ordering::SeqCst);
+        }
+        let before = sent();
+        let mut won = 0;
+        eventually("some hedges", || {
+            won += usize::from(conn.ask(GET).unwrap().text() == winner);
+            asked += 1.0;
+            (sent() >= before + 3.0).then_some(())
+        });
+        assert!(won > 0);
+        drop(conn);
+        check_hedges(&at_rest(umay, 1.0), asked);
     }
-    slow.store(true, Ordering::SeqCst);
-    eventually("some hedges", || {
-        conn.ask(GET).unwrap();
-        asked += 1.0;
-        (hedges("sent") >= 3.0).then_some(())
-    });
-    drop(conn);
-    let page = at_rest(umay, 1.0);
-    assert_eq!(page.sum("umay_upstream_requests_total", &[]), asked);
-    assert_eq!(page.sum("umay_http_responses_total", &[]), asked);
-    let sent = page.sum("umay_upstream_hedges_total", &[("result", "sent")]);
-    assert_eq!(page.sum("umay_retries_total", &[]), sent);
-    assert_eq!(
-        page.sum("umay_upstream_retries_total", &[("result", "retried")]),
-        0.0
-    );
-    assert_eq!(page.sum("umay_endpoint_picks_total", &[]), asked + sent);
-    assert_eq!(page.sum("umay_endpoint_failures_total", &[]), 0.0);
-    // Only the first answer to a request is one.
-    let answers = "umay_upstream_request_duration_seconds_count";
-    assert_eq!(page.sum(answers, &[]), asked);
-    assert!(hedges("won") <= sent);
-    let broken = invariants::broken(&page, 0.0);
+}
+
+/// What has to be on the page after so many requests, some of which were asked for twice.
+fn check_hedges(page: &Scrape, asked: f64) {
+    let hedges = |result| page.sum("umay_upstream_hedges_total", &[("result", result)]);
+    assert!(hedges("won") <= hedges("sent"));
+    let sum = |name: &str| page.sum(name, &[]);
+    let labels = [("result", "retried")];
+    for (what, is, wanted) in [
+        ("requests", sum("umay_upstream_requests_total"), asked),
+        ("responses", sum("umay_http_responses_total"), asked),
+        ("retries", sum("umay_retries_total"), hedges("sent")),
+        (
+            "paid for",
+            page.sum("umay_upstream_retries_total", &labels),
+            0.0,
+        ),
+        (
+            "picks",
+            sum("umay_endpoint_picks_total"),
+            asked + hedges("sent"),
+        ),
+        ("failures", sum("umay_endpoint_failures_total"), 0.0),
+        (
+            "first answers",
+            sum("umay_upstream_request_duration_seconds_count"),
+            asked,
+        ),
+    ] {
+        assert_eq!(is, wanted, "{what}");
+    }
+    let broken = invariants::broken(page, 0.0);
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
