@@ -21,7 +21,7 @@ impl Scene {
         let (certs, app) = (Certs::new(), Server::ok("hi"));
         let pair = certs.issue(&["a.test"]).toml();
         let config = format!(
-            "to = \"http://{}\"\ntimeouts.handshake = \"400ms\"\n\
+            "to = \"http://{}\"\ntimeouts.handshake = \"1s\"\n\
              [[listener]]\nname = \"plain\"\nlisten = \"127.0.0.1:0\"\n\
              [[listener]]\nname = \"tls\"\nlisten = \"127.0.0.1:0\"\n{pair}\
              [[listener]]\nname = \"mutual\"\nlisten = \"127.0.0.1:0\"\n{pair}client_auth = {{ ca = {:?} }}\n",

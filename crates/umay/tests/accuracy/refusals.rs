@@ -121,7 +121,7 @@ fn refusals_are_counted_each_for_its_reason() {
         // Keeps requests to itself until their bodies have come.
         let app = Server::ok("late");
         let limits = "[limits]\nhead = \"2KiB\"\ntarget = 512\nfields = 20\nbody = 8\n\
-                      [timeouts]\nheader = \"300ms\"\nbody = \"300ms\"\n";
+                      [timeouts]\nheader = \"1s\"\nbody = \"1s\"\n";
         let umay = setup(app.addr(), limits).workers(workers).start();
         let endpoint = app.addr().to_string();
         let mut books = Ledger::default();

@@ -30,7 +30,7 @@ impl Scene {
         };
         let at = echo.addr().to_string();
         let config = [
-            "timeouts.tunnel = \"400ms\"\ntimeouts.keep_alive = \"400ms\"\n".to_owned(),
+            "timeouts.tunnel = \"1s\"\ntimeouts.keep_alive = \"1s\"\n".to_owned(),
             ["raw", "mqtt", "sealed", "down", "web"]
                 .map(listener)
                 .concat(),

@@ -102,7 +102,7 @@ fn answers_that_another_may_do_better_than_are_counted_at_each() {
 #[test]
 fn who_is_given_up_before_it_is_reached_has_done_nothing() {
     let stuck = Stuck::new();
-    let top = "timeouts.total = \"400ms\"";
+    let top = "timeouts.total = \"1500ms\"";
     let mut scene = Scene::before("http://", &[stuck.addr()], "", top);
     let mut conn = scene.connect();
     conn.send(GET).unwrap();
@@ -134,7 +134,7 @@ fn clients_that_give_up_do_not_excuse_an_endpoint() {
     let (stuck, app) = (Stuck::new(), Server::ok("hi"));
     let addrs = [stuck.addr(), app.addr()];
     let more = "outlier = { consecutive = 2, success_rate = 0, base = \"1h\", max = \"1h\" }";
-    let top = "timeouts.connect = \"300ms\"";
+    let top = "timeouts.connect = \"800ms\"";
     let mut scene = Scene::before("http://", &addrs, more, top);
     let mut conn = scene.connect();
     let tried = [(0, "connect_timeout", true), (1, "ok", false)];
