@@ -27,6 +27,7 @@ mod many;
 pub mod network;
 pub mod programs;
 mod proxy;
+pub mod scrape;
 mod server;
 mod succession;
 mod supervisor;

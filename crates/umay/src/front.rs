@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsStream};
@@ -20,6 +20,7 @@ use crate::http::Http;
 use crate::site::Client;
 use crate::story::Story;
 use crate::tcp::{Stream, Tcp};
+use crate::telemetry::metrics::Detected;
 use crate::tls::{self, Choice, PeerFacts, ServerTls};
 use crate::upstream::Upstreams;
 use crate::worker::Worker;
@@ -97,12 +98,18 @@ impl Front {
             .as_ref()
             .and_then(|tls| tls.alpn.as_deref());
         let found = match spoken {
-            Some(b"h2") => Found::Spoken(Verdict::Http2),
-            Some(b"http/1.1" | b"http/1.0") => Found::Spoken(Verdict::Http1),
+            Some(b"h2") => self.told(Detected::Http2, Verdict::Http2),
+            Some(b"http/1.1" | b"http/1.0") => self.told(Detected::Http1, Verdict::Http1),
             _ if table.only_stream() => Found::Spoken(Verdict::Opaque),
             _ => self.detect(&mut arrival).await,
         };
         Some((arrival, found))
+    }
+
+    /// What ALPN has told needs no look at bytes, but counts as well.
+    fn told(&self, what: Detected, verdict: Verdict) -> Found {
+        self.worker.metrics.detection.done(what, Duration::ZERO);
+        Found::Spoken(verdict)
     }
 
     async fn detect(&self, arrival: &mut Arrival) -> Found {

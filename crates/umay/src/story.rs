@@ -48,11 +48,13 @@ impl<'a> Story<'a> {
         self.log(worker, client);
     }
 
-    /// Counts and logs it.
+    /// Counts and logs it. What has no route never was a stream, and only counts as refused.
     pub fn log(&self, worker: &Worker, client: &Client) {
         let reason = self.ended.reason;
         let duration = client.accepted.elapsed();
-        worker.metrics.tcp.closed(reason, duration);
+        if self.route.is_some() {
+            worker.metrics.tcp.closed(reason, duration);
+        }
         if reason.is_some() {
             worker.metrics.refusals.count(reason);
         }

@@ -1,5 +1,6 @@
 //! Raw streams: any bytes, from a client to an endpoint and back.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use umay_core::reason::Reason;
@@ -63,7 +64,10 @@ impl Tcp {
                 return conn.close(deadline).await;
             }
         };
-        let opened = share.open(Cargo::Bytes, &mut attempts, deadline).await;
+        // Nothing else is waited for meanwhile: only the end of the process could drop it.
+        let why = Cell::new(Some(Reason::Draining));
+        let opened = share.open(Cargo::Bytes, &mut attempts, deadline, &why);
+        let opened = opened.await;
         let (mut link, lease) = match opened {
             Ok((Opened::Link(link), lease)) => (link, lease),
             Ok((Opened::Ticket(_), _)) => {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep};
 use umay_core::grpc;
@@ -16,7 +16,7 @@ use super::body::Half;
 use super::duplex::{Duplex, End, State};
 use super::exchange::{Exchange, Next};
 use super::forward::Way;
-use super::record::Record;
+use super::record::{Record, Tunnelled};
 use super::scratch::Scratch;
 use super::traced::Came;
 use super::{affinity, answer, head};
@@ -56,7 +56,7 @@ impl Exchange {
             }
             Err(failure) => {
                 record.attempt_came(span, Came::failed(failure.reason));
-                lease.cancel();
+                lease.excuse(failure.reason);
                 Err(Attempt::Failed(failure.reason, failure.detail))
             }
         }
@@ -182,7 +182,7 @@ impl Exchange {
             Ok(attempt) => {
                 // What was idle may be closed: that says nothing of the endpoint.
                 match attempt {
-                    Attempt::Stale => lease.cancel(),
+                    Attempt::Stale => lease.excuse(reason),
                     _ => lease.fail(reason),
                 }
                 return attempt;
@@ -266,9 +266,11 @@ impl Exchange {
         &mut self,
         scratch: &mut Scratch,
         record: &mut Record,
-        tried: &mut Tried,
+        tried: Tried,
     ) -> Next {
-        let link = &mut tried.link;
+        let Tried {
+            mut link, lease, ..
+        } = tried;
         let worker = &self.http.worker;
         record.status = scratch.response.status;
         let head = &scratch.down.lead;
@@ -276,14 +278,21 @@ impl Exchange {
         let sent = self.conn.write_all(head, &self.deadline, wait).await;
         if let Err(error) = sent {
             record.because(Reason::ClientGone, error.to_string());
+            lease.fail(Reason::ClientGone);
             return Next::Cut;
         }
+        let began = Instant::now();
         let ended = tunnel::run(worker, &mut self.conn, &mut link.conn, &self.deadline).await;
-        record.bytes_in += ended.bytes_in;
-        record.bytes_out += ended.bytes_out;
+        worker.metrics.tcp.closed(ended.reason, began.elapsed());
+        record.tunnel = Some(Tunnelled {
+            began,
+            bytes_in: ended.bytes_in,
+            bytes_out: ended.bytes_out,
+        });
         match ended.reason {
             None => Next::Close,
             Some(reason) => {
+                lease.fail(reason);
                 record.because(reason, ended.detail);
                 Next::Cut
             }

@@ -279,6 +279,10 @@ impl Duplex<'_> {
         }
         let limits = head_limits(&self.worker.limits);
         loop {
+            // Also what had come before this attempt was followed: the answer to one that was late.
+            if !self.link.unread().is_empty() {
+                self.state.stamps.hears();
+            }
             let parsed = h1::parse_response(
                 self.link.unread(),
                 &mut self.state.scan,
@@ -304,7 +308,7 @@ impl Duplex<'_> {
                     return Poll::Ready(Err(failed(Reason::UpstreamClosed, detail)));
                 }
                 Ok(0) => return Poll::Ready(Err(failed(Reason::UpstreamClosed, ""))),
-                Ok(_) => self.state.stamps.hears(),
+                Ok(_) => {}
                 Err(error) => {
                     let reason = match error.kind() {
                         ErrorKind::InvalidData => Reason::UpstreamTlsFailed,

@@ -48,8 +48,7 @@ impl Exchange {
             record.endpoint = last.map(|local| (Rc::clone(share), local));
             let mut attempt = match opened {
                 Err(Unopened::Gone(reason, detail)) => {
-                    record.because(reason, detail);
-                    return Next::Cut;
+                    return gone(record, rival, reason, detail);
                 }
                 Err(Unopened::Failed(Failure { reason, detail })) => {
                     Attempt::Failed(reason, detail)
@@ -102,10 +101,10 @@ impl Exchange {
                         .refuse(scratch, record, Some(route), reason, &detail, read)
                         .await;
                 }
-                Attempt::Switch(mut tried) => {
+                Attempt::Switch(tried) => {
                     up.release(&mut self.conn);
                     // Boxed, for few exchanges become one.
-                    return Box::pin(self.tunnel(scratch, record, &mut tried)).await;
+                    return Box::pin(self.tunnel(scratch, record, *tried)).await;
                 }
                 Attempt::Overtaken => return Next::Cut, // Only with a rival, which was followed.
             }
@@ -224,9 +223,11 @@ impl Exchange {
         if let Some(clock) = &clock {
             clock.set_at(way.until);
         }
-        let mut opened = pin!(way.share.open(way.cargo, attempts, &self.deadline));
+        let why = Cell::new(None);
+        let opened = way.share.open(way.cargo, attempts, &self.deadline, &why);
+        let mut opened = pin!(opened);
         let conn = &mut self.conn;
-        poll_fn(|cx| {
+        let came = poll_fn(|cx| {
             if let Some(stream) = conn.io_mut().stream_mut()
                 && let Poll::Ready(reset) = stream.poll_reset(cx)
             {
@@ -253,7 +254,14 @@ impl Exchange {
                 .as_ref()
                 .map_or(Poll::Pending, |clock| clock.poll(cx).map(late))
         })
-        .await
+        .await;
+        why.set(match &came {
+            Err(Unopened::Gone(reason, _) | Unopened::Failed(Failure { reason, .. })) => {
+                Some(*reason)
+            }
+            Err(Unopened::Overtaken) | Ok(_) => None,
+        });
+        came
     }
 
     /// True if the client spoke HTTP/2 without being offered it.
@@ -320,6 +328,16 @@ impl Exchange {
         };
         Err(Failure::new(reason, detail))
     }
+}
+
+/// The client has left; an attempt that was late ends with that, too.
+fn gone(record: &mut Record, rival: Option<Box<Tried>>, reason: Reason, detail: String) -> Next {
+    if let Some(rival) = rival {
+        record.attempt_came(rival.span, Came::failed(reason));
+        rival.lease.fail(reason);
+    }
+    record.because(reason, detail);
+    Next::Cut
 }
 
 /// Where a request goes.

@@ -25,8 +25,11 @@ pub(super) struct Record {
     pub(super) status: u16,
     pub(super) reason: Option<Reason>,
     pub(super) detail: Cow<'static, str>,
+    /// Bytes of the bodies.
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
+    /// What it became, if that is a tunnel.
+    pub(super) tunnel: Option<Tunnelled>,
     /// How long the head took to come, if it did not come at once.
     pub(super) header: Option<Duration>,
     pub(super) first_byte: Option<Duration>,
@@ -46,6 +49,15 @@ pub(super) struct Record {
     pub(super) traced: Option<Traced>,
 }
 
+/// A tunnel that began with the answer to a request. Its bytes and its life count as those of tunnels, not as those of
+/// the request.
+#[derive(Debug)]
+pub(super) struct Tunnelled {
+    pub(super) began: Instant,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+}
+
 impl Record {
     pub(super) fn new() -> Self {
         Self {
@@ -55,6 +67,7 @@ impl Record {
             detail: Cow::Borrowed(""),
             bytes_in: 0,
             bytes_out: 0,
+            tunnel: None,
             header: None,
             first_byte: None,
             answered: None,
@@ -88,13 +101,14 @@ impl Record {
         // A client that left before it was answered is logged as nginx does.
         let status = if self.status == 0 { 499 } else { self.status };
         let now = Instant::now();
-        let duration = now.saturating_duration_since(self.started);
+        let answered = self.tunnel.as_ref().map_or(now, |tunnel| tunnel.began);
+        let duration = answered.saturating_duration_since(self.started);
         worker.metrics.http.responses.count(status);
         if let Some(reason) = self.reason {
             worker.metrics.refusals.count(Some(reason));
         }
         // Attempts that came to nothing are not what a proxy adds.
-        let overhead = self.overhead(now).filter(|_| self.attempts == 1);
+        let overhead = self.overhead(answered).filter(|_| self.attempts == 1);
         if let Some(overhead) = overhead {
             let metrics = &client.site.metrics;
             metrics.added(worker.index, overhead, self.recorded());
@@ -128,8 +142,8 @@ impl Record {
     }
 
     /// The same, and the time until it had passed on what had come of the answer.
-    fn overhead(&self, now: Instant) -> Option<Duration> {
-        let passed = self.own?.passed.unwrap_or(now);
+    fn overhead(&self, ended: Instant) -> Option<Duration> {
+        let passed = self.own?.passed.unwrap_or(ended);
         Some(self.before()? + passed.saturating_duration_since(self.answered?))
     }
 
@@ -156,6 +170,8 @@ impl Record {
             |forwarded| forwarded.client_ip,
         );
         let (trace_id, span_id) = self.ids(request);
+        let tunnel = self.tunnel.as_ref();
+        let (more_in, more_out) = tunnel.map_or((0, 0), |t| (t.bytes_in, t.bytes_out));
         let upstream = self.endpoint.as_ref().map(|(share, _)| share.upstream());
         let endpoint = self.endpoint.as_ref().map(|(_, local)| &local.endpoint);
         HttpEntry {
@@ -173,8 +189,8 @@ impl Record {
             status,
             reason: self.reason,
             detail: &self.detail,
-            bytes_in: self.bytes_in,
-            bytes_out: self.bytes_out,
+            bytes_in: self.bytes_in + more_in,
+            bytes_out: self.bytes_out + more_out,
             duration: now.saturating_duration_since(self.started),
             header: self.header,
             first_byte: self.first_byte,

@@ -13,6 +13,7 @@ use tokio_rustls::{TlsConnector, TlsStream};
 use umay_core::model;
 use umay_core::reason::Reason;
 
+use super::pool::Life;
 use super::room::Berth;
 use super::{Endpoint, Lease, Share};
 use crate::conn::{Conn, Deadline, Io, Plain, is_ours, prepare, until};
@@ -52,6 +53,7 @@ pub(super) struct Connected {
     pub(super) conn: Conn,
     pub(super) took: Took,
     pub(super) berth: Option<Berth>,
+    pub(super) life: Life,
 }
 
 impl Share {
@@ -100,6 +102,7 @@ impl Share {
             conn: Conn::new(io, &self.worker.buffers),
             took,
             berth,
+            life: Life::new(self, lease.local()),
         })
     }
 

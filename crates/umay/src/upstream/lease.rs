@@ -1,6 +1,7 @@
 //! A lease: the right to use an endpoint once. It counts as in flight until it ends, and how it ends is
 //! what balancing and healing know of the endpoint.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ enum Outcome {
     Failed(Reason),
     /// Nobody wants it any more.
     Cancelled,
+    /// For this reason, which says nothing of the endpoint.
+    Excused(Reason),
     /// It answered that it cannot.
     Unavailable,
 }
@@ -103,9 +106,46 @@ impl Lease {
         self.outcome = Outcome::Cancelled;
     }
 
+    /// The same, for this reason.
+    pub fn excuse(mut self, reason: Reason) {
+        self.outcome = Outcome::Excused(reason);
+    }
+
+    /// To be kept while the way to the endpoint is being opened: a lease that is dropped meanwhile was not used well, but
+    /// given up, for what `why` says then (`None`: another endpoint was faster).
+    pub(super) fn opening<'l>(&'l mut self, why: &'l Cell<Option<Reason>>) -> Opening<'l> {
+        Opening { lease: self, why }
+    }
+
+    /// The way to the endpoint is open.
+    pub(super) fn opened(&mut self) {
+        self.outcome = Outcome::Well;
+    }
+
     /// Ends the lease because of this.
     pub fn fail(mut self, reason: Reason) {
         self.outcome = Outcome::Failed(reason);
+    }
+}
+
+/// A lease that is worth nothing yet, see [`Lease::opening`].
+#[derive(Debug)]
+pub(super) struct Opening<'l> {
+    lease: &'l mut Lease,
+    why: &'l Cell<Option<Reason>>,
+}
+
+impl Opening<'_> {
+    /// The lease.
+    pub(super) fn lease(&self) -> &Lease {
+        self.lease
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        let why = self.why.get();
+        self.lease.outcome = why.map_or(Outcome::Cancelled, Outcome::Excused);
     }
 }
 
@@ -116,6 +156,7 @@ impl Drop for Lease {
         let (reason, bad) = match self.outcome {
             Outcome::Well => (None, Some(false)),
             Outcome::Cancelled => (None, None),
+            Outcome::Excused(reason) => (Some(reason), None),
             Outcome::Unavailable => (None, Some(true)),
             Outcome::Failed(reason) => (Some(reason), is_bad(reason)),
         };

@@ -5,6 +5,7 @@
 //! agree on (who the endpoints are, how busy they are) is in [`Upstream`]; each worker has a
 //! [`Share`] of it with connections of its own, so no lock is ever taken on the way to an endpoint.
 
+mod cargo;
 mod connect;
 mod endpoint;
 mod lease;
@@ -18,6 +19,7 @@ mod shared;
 mod told;
 mod view;
 
+pub use cargo::Cargo;
 pub use connect::{Failure, Took};
 pub use endpoint::Endpoint;
 pub use lease::{Attempts, Lease, Trail, Unreached};
@@ -34,7 +36,6 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 use umay_core::balance::Chance;
-use umay_core::model::Scheme;
 use umay_core::quantile::Quantiles;
 use umay_core::reason::Reason;
 
@@ -43,6 +44,8 @@ use crate::tls::Offer;
 use crate::worker::Worker;
 use connect::Connected;
 use multiplex::Turn;
+use pool::Life;
+use queue::Wait;
 use view::{Now, View};
 
 /// One worker's part of all upstreams, in the order of the process's list.
@@ -65,55 +68,6 @@ pub struct Share {
     samples: RefCell<Quantiles>,
     /// The tasks that keep HTTP/2 connections going.
     drivers: Rc<RefCell<JoinSet<()>>>,
-}
-
-/// What is to be carried to an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cargo {
-    /// Bytes, both ways.
-    Bytes,
-    /// A request.
-    Request {
-        /// The client spoke HTTP/2 without being offered it, or it is a call of gRPC: endpoints
-        /// without a scheme are spoken to in HTTP/2.
-        http2: bool,
-        /// It asks for another protocol, which only a connection of its own can change to.
-        upgrade: bool,
-        /// It can be sent again if a pooled connection turns out to be dead; if not, the kernel is
-        /// asked whether it is alive.
-        replayable: bool,
-    },
-}
-
-impl Cargo {
-    /// What an endpoint of this scheme is offered; `speaks_http2` if it has shown that it does.
-    fn offer(self, scheme: Scheme, speaks_http2: bool) -> Offer {
-        match (self, scheme) {
-            (Self::Bytes, _) => Offer::Nothing,
-            (_, Scheme::H2 | Scheme::H2c) => Offer::Http2,
-            (
-                Self::Request {
-                    http2,
-                    upgrade: false,
-                    ..
-                },
-                Scheme::Detected,
-            ) if http2 || speaks_http2 => Offer::Either,
-            (Self::Request { upgrade: false, .. }, Scheme::Https) => Offer::Either,
-            (Self::Request { .. }, _) => Offer::Http1,
-        }
-    }
-}
-
-/// How a request waits for room.
-#[derive(Default)]
-struct Wait {
-    /// Not beyond this; set when it begins.
-    until: Option<Instant>,
-    /// There seemed to be room, and somebody else took it.
-    beaten: bool,
-    /// How long it was.
-    took: Option<std::time::Duration>,
 }
 
 /// What came of a pick.
@@ -258,19 +212,23 @@ impl Share {
     }
 
     /// Picks an endpoint and gives a connection to it, pooled or new. One that cannot be reached
-    /// costs nothing but time as long as there is another.
+    /// costs nothing but time as long as there is another. Whoever drops this before it is ready says in `why` what
+    /// for; `None` stands for another endpoint that was faster.
     pub async fn open(
         self: &Rc<Self>,
         cargo: Cargo,
         attempts: &mut Attempts,
         deadline: &Deadline,
+        why: &Cell<Option<Reason>>,
     ) -> Result<(Opened, Lease), Failure> {
         if attempts.count == 0 {
             self.upstream.metrics.requested(self.worker.index);
         }
         let mut wait = Wait::default();
         loop {
-            if attempts.failure.is_some() {
+            // Who was beaten to the last room goes on with the attempt that was counted.
+            let again = wait.beaten;
+            if attempts.failure.is_some() && !again {
                 if !std::mem::take(&mut attempts.allowed) && !self.may_retry(cargo, attempts, None)
                 {
                     return Err(attempts.verdict());
@@ -279,25 +237,32 @@ impl Share {
             }
             let picked = self.pick_in_turn(cargo, attempts, &mut wait).await;
             attempts.queued = wait.took.or(attempts.queued);
-            let lease = match picked? {
+            let mut lease = match picked? {
                 Picked::Lease(lease) => lease,
                 Picked::Full => return Err(attempts.verdict()),
                 Picked::None if self.await_endpoints(attempts, deadline).await => continue,
                 Picked::None => return Err(attempts.verdict()),
             };
-            if attempts.count > 0 {
+            if attempts.count > 0 && !again {
                 self.worker.metrics.retries.inc();
             }
             attempts.count += 1;
             attempts.last = Some(Rc::clone(lease.local()));
             attempts.begins();
-            match self.reach(cargo, &lease, attempts.fresh, deadline).await {
-                Ok(opened) => return Ok((opened, lease)),
+            let opening = lease.opening(why);
+            let reached = self.reach(cargo, opening.lease(), attempts.fresh, deadline);
+            let reached = reached.await;
+            drop(opening);
+            match reached {
+                Ok(opened) => {
+                    lease.opened();
+                    return Ok((opened, lease));
+                }
                 // Another worker was faster.
                 Err(failure) if failure.reason == Reason::QueueFull => {
                     attempts.count -= 1;
                     wait.beaten = true;
-                    lease.cancel();
+                    lease.fail(failure.reason);
                 }
                 Err(failure) => {
                     let (local, reason) = (Rc::clone(lease.local()), failure.reason);
@@ -374,7 +339,7 @@ impl Share {
             other => other,
         };
         let connected = Box::pin(self.connect(lease, offer, deadline)).await?;
-        Ok(Opened::Link(self.link(connected, local)))
+        Ok(Opened::Link(Self::link(connected)))
     }
 
     /// A place on an HTTP/2 connection, opened if need be, or a connection whose endpoint prefers
@@ -402,7 +367,7 @@ impl Share {
         let agreed = connected.conn.io().alpn() == Some(b"h2");
         if secure && offer == Offer::Either && !agreed {
             turn.speaks(false);
-            return Ok(Some(Opened::Link(self.link(connected, local))));
+            return Ok(Some(Opened::Link(Self::link(connected))));
         }
         match self.begin(connected, local, deadline).await {
             Ok(ticket) => {
@@ -421,9 +386,14 @@ impl Share {
         }
     }
 
-    fn link(self: &Rc<Self>, connected: Connected, local: &Rc<Local>) -> Link {
-        let Connected { conn, took, berth } = connected;
-        let mut link = Link::new(conn, berth, Rc::clone(self), Rc::clone(local));
+    fn link(connected: Connected) -> Link {
+        let Connected {
+            conn,
+            took,
+            berth,
+            life,
+        } = connected;
+        let mut link = Link::new(conn, berth, life);
         link.connect = Some(took);
         link
     }
@@ -577,7 +547,7 @@ impl Share {
     fn pooled(self: &Rc<Self>, local: &Rc<Local>, replayable: bool) -> Option<Link> {
         loop {
             let (conn, berth) = local.pool.borrow_mut().take()?;
-            let mut link = Link::new(conn, berth, Rc::clone(self), Rc::clone(local));
+            let mut link = Link::new(conn, berth, Life::new(self, local));
             let alive = if replayable {
                 link.conn.is_quiet()
             } else {

@@ -292,10 +292,16 @@ impl Share {
     /// first frame, so that its settings are known, and that it speaks HTTP/2 at all.
     pub(super) async fn begin(
         self: &Rc<Self>,
-        Connected { conn, took, berth }: Connected,
+        connected: Connected,
         local: &Local,
         deadline: &Deadline,
     ) -> Result<Ticket, Failure> {
+        let Connected {
+            conn,
+            took,
+            berth,
+            life,
+        } = connected;
         let worker = &self.worker;
         let watch = Watch::endpoint(&worker.timers);
         let io = Watched::new(conn, &watch);
@@ -331,6 +337,7 @@ impl Share {
             load: Rc::clone(&multiplex.load),
             worker: Rc::clone(worker),
         };
+        life.hand_over();
         let driven = drive(connection, watch, over, berth);
         self.drivers.borrow_mut().spawn_local(driven);
         let open = &local.multiplexes.open;

@@ -101,27 +101,34 @@ pub struct Link {
     /// What is waited for, if it is a stream of HTTP/2.
     pub awaited: Option<Awaited>,
     berth: Option<Berth>,
-    /// Counts the end of the connection, unless it goes back to the pool.
     life: Life,
 }
 
+/// Counts the end of a connection that was opened, unless somebody else takes that over: the pool, or who drives a
+/// connection of HTTP/2.
 #[derive(Debug)]
-struct Life(Option<(Rc<Share>, Rc<Local>)>);
+pub(super) struct Life(Option<(Rc<Share>, Rc<Local>)>);
+
+impl Life {
+    pub(super) fn new(share: &Rc<Share>, local: &Rc<Local>) -> Self {
+        Self(Some((Rc::clone(share), Rc::clone(local))))
+    }
+
+    /// Somebody else counts it.
+    pub(super) fn hand_over(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Link {
-    pub(super) fn new(
-        conn: Conn,
-        berth: Option<Berth>,
-        share: Rc<Share>,
-        local: Rc<Local>,
-    ) -> Self {
+    pub(super) fn new(conn: Conn, berth: Option<Berth>, life: Life) -> Self {
         Self {
             conn,
             berth,
             reused: false,
             connect: None,
             awaited: None,
-            life: Life(Some((share, local))),
+            life,
         }
     }
 

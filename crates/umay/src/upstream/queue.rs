@@ -24,6 +24,17 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// So many are called at most, one after the other, for one thing that has ended.
 const CALLS: u8 = 8;
 
+/// How a request waits for room.
+#[derive(Default)]
+pub(super) struct Wait {
+    /// Not beyond this; set when it begins.
+    pub(super) until: Option<Instant>,
+    /// There seemed to be room, and somebody else took it.
+    pub(super) beaten: bool,
+    /// How long it was.
+    pub(super) took: Option<Duration>,
+}
+
 /// Those who wait.
 #[derive(Debug)]
 pub(super) struct Queue {

@@ -136,7 +136,7 @@ impl Page<'_> {
     fn connections(&mut self, workers: &Workers<'_>) {
         self.counter(
             "umay_connections_accepted",
-            "Client connections accepted",
+            "Client connections accepted, those that a limit closes at once among them",
             workers.count(|w| &w.connections.accepted),
         );
         self.gauge(
@@ -164,7 +164,7 @@ impl Page<'_> {
         );
         self.counters(
             "umay_protocol_detected",
-            "What client connections turned out to speak",
+            "What client connections turned out to speak, and once more inside of TLS",
             Detected::ALL.into_iter().map(|what| {
                 let count = workers.sum(|w| w.detection.get(what));
                 ([("protocol", what.as_str())], count)
@@ -172,7 +172,7 @@ impl Page<'_> {
         );
         self.histogram(
             "umay_protocol_detection_seconds",
-            "Time until the protocol of a connection was known",
+            "Time from the accept, or the end of the TLS handshake, until it was known what a connection speaks",
             workers.histogram(|w| w.detection.duration()),
         )
     }
@@ -225,7 +225,7 @@ impl Page<'_> {
     fn http(&mut self, workers: &Workers<'_>) {
         self.gauge(
             "umay_http_requests_in_flight",
-            "HTTP requests whose answer is not complete",
+            "HTTP requests whose answer, or the tunnel that began with it, is not over",
             workers.level(|w| &w.http.in_flight),
         );
         let other = workers.sum(|w| w.http.responses.get(0));
@@ -241,7 +241,7 @@ impl Page<'_> {
         let statuses: Vec<_> = statuses.collect();
         self.counters(
             "umay_http_responses",
-            "Answers to HTTP requests by status",
+            "Answers to HTTP requests by status; 499 stands for none, because the client left",
             statuses
                 .iter()
                 .map(|(code, count)| ([("code", code.as_str())], *count)),
@@ -281,7 +281,7 @@ impl Page<'_> {
         });
         self.counters(
             "umay_http_requests",
-            "HTTP requests by route, method and class of the answer's status",
+            "HTTP requests that found a route, by that, method and class of the answer's status",
             requests.filter(|(_, count)| *count > 0),
         );
         let bytes = |cell: fn(&RouteShard) -> &Counter| {
@@ -302,7 +302,7 @@ impl Page<'_> {
         );
         self.histograms(
             "umay_http_request_duration_seconds",
-            "Time from the first byte of a request to the last of its answer",
+            "Time from the first byte of a request to the last of its answer, or to the tunnel that begins with it",
             routes.iter().map(|route| {
                 (
                     ("route", route.name()),

@@ -17,12 +17,12 @@ impl Page<'_> {
     pub(super) fn pool(&mut self, workers: &Workers<'_>) {
         self.counter(
             "umay_upstream_connections_opened",
-            "Connections to endpoints opened",
+            "Connections to endpoints opened, with TLS",
             workers.count(|w| &w.pool.opened),
         );
         self.counter(
             "umay_upstream_connections_reused",
-            "Times that a connection to an endpoint was taken from the pool",
+            "Times that a connection to an endpoint was there already: one from the pool, or one of HTTP/2",
             workers.count(|w| &w.pool.reused),
         );
         self.counter(
@@ -32,7 +32,7 @@ impl Page<'_> {
         );
         self.gauge(
             "umay_upstream_connections_idle",
-            "Connections to endpoints waiting in the pool",
+            "HTTP/1 connections to endpoints waiting in the pool",
             workers.level(|w| &w.pool.idle),
         );
         self.counter(
@@ -52,7 +52,7 @@ impl Page<'_> {
         });
         self.counters(
             "umay_upstream_attempts",
-            "Requests and connections given to endpoints, by the reason word or ok",
+            "Requests and streams that were given to an endpoint and are over, by the reason word; ok for any answer that was complete, and where another endpoint was faster",
             attempts,
         );
         self.histograms(
@@ -67,7 +67,7 @@ impl Page<'_> {
         );
         self.histograms(
             "umay_upstream_request_duration_seconds",
-            "Time from a request sent to the first byte of its answer",
+            "Time from a request sent to the first byte of its answer, unless that came before all was sent",
             upstreams.iter().map(|u| {
                 (
                     ("upstream", u.name()),
@@ -181,7 +181,7 @@ impl Page<'_> {
             ),
             (
                 "umay_endpoint_failures",
-                "Of these, those that failed by its fault: no connection, a reset, 502, 503, 504",
+                "Of these, those that failed by its fault: no connection, no answer, one that is late, malformed or cut, 502, 503, 504, UNAVAILABLE in gRPC",
                 |shard| &shard.failed,
                 |left| &left.failed,
             ),
