@@ -94,6 +94,8 @@ impl Scene {
             "[[listener]]\nname = \"web\"\nlisten = \"127.0.0.1:0\"\n\
              [[listener]]\nname = \"tls\"\nlisten = \"127.0.0.1:0\"\n{}\
              [[listener]]\nname = \"raw\"\nlisten = \"127.0.0.1:0\"\n\
+             [[listener]]\nname = \"cut\"\nlisten = \"127.0.0.1:0\"\n\
+             [[route]]\nlisteners = [\"cut\"]\nprotocol = \"tcp\"\nto = \"tcp://{}\"\n\
              [[route]]\nlisteners = [\"raw\"]\nprotocol = \"tcp\"\nto = \"tcp://{}\"\n\
              [[route]]\nname = \"gone\"\npath = \"/gone\"\nto = \"gone\"\n\
              [[route]]\nname = \"site\"\nto = \"site\"\n\
@@ -101,6 +103,7 @@ impl Scene {
              [upstream.gone]\nto = [\"http://{}\"]\n[upstream.gone.outlier]\nconsecutive = 1\nbase = \"1h\"\nmax = \"1h\"\n\
              max_ejected = 100\n",
             pair.toml(),
+            dead.addr(),
             web.addr(),
             web.addr(),
             dead.addr(),
@@ -158,6 +161,9 @@ impl Scene {
         let mut conn = Conn::connect(self.umay.at("raw")).unwrap();
         conn.send("no HTTP\n").unwrap();
         conn.half_close().unwrap();
+        conn.read_to_end().unwrap();
+        let mut conn = Conn::connect(self.umay.at("cut")).unwrap();
+        conn.send("no HTTP\n").unwrap();
         conn.read_to_end().unwrap();
         let (trusting, tls) = (self._peers.1.trusting(), self.umay.at("tls"));
         let mut conn = Conn::connect_tls(tls, &trusting, "a.test").unwrap();

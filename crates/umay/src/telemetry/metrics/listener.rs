@@ -19,9 +19,12 @@ pub(super) struct ListenerShard {
 
 impl ListenerMetrics {
     pub(super) fn new(name: &str, workers: usize) -> Self {
+        let shards = Shards::new(workers);
+        // There are few listeners: their series are there from the start.
+        shards.own(0);
         Self {
             name: name.to_owned(),
-            shards: Shards::new(workers),
+            shards,
         }
     }
 
