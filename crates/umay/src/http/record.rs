@@ -99,15 +99,15 @@ impl Record {
             };
             route.metrics.count(worker.index, &exchange);
         }
-        self.tell_spans(worker, client, route, request, self.scheme(client));
+        self.tell_spans(worker, client, route, request, now);
         if worker.access.is_on() {
-            let entry = self.entry(client, route, request, status, now);
+            let entry = self.entry(client, route, request, status, (now, duration));
             worker.access.http(&entry);
         }
     }
 
     /// The scheme that the client itself used, as far as is known.
-    fn scheme(&self, client: &Client) -> &'static str {
+    pub(super) fn scheme(&self, client: &Client) -> &'static str {
         match &self.forwarded {
             Some(forwarded) => scheme(forwarded),
             None if client.tls.is_some() => "https",
@@ -121,7 +121,7 @@ impl Record {
         route: Option<&'a Route>,
         request: &'a Request,
         status: u16,
-        now: Instant,
+        (now, duration): (Instant, Duration),
     ) -> HttpEntry<'a> {
         let forwarded = self.forwarded.as_ref();
         let ip = forwarded.map_or_else(
@@ -130,7 +130,7 @@ impl Record {
         );
         let (trace_id, span_id) = self.ids(request);
         let upstream = self.endpoint.as_ref().map(|(share, _)| share.upstream());
-        let endpoint = self.endpoint.as_ref().map(|(_, local)| &local.endpoint);
+        let local = self.endpoint.as_ref().map(|(_, local)| local);
         HttpEntry {
             trace: trace_id.map(|trace_id| access::Traced { trace_id, span_id }),
             wanted: route.is_none_or(|route| route.model.log),
@@ -148,7 +148,8 @@ impl Record {
             detail: &self.detail,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
-            duration: now.saturating_duration_since(self.started),
+            ended: now,
+            duration,
             header: self.header,
             first_byte: self.first_byte,
             body: self
@@ -157,7 +158,8 @@ impl Record {
             attempts: Attempts {
                 count: self.attempts,
                 upstream: upstream.map(|upstream| &*upstream.name),
-                endpoint: endpoint.map(|endpoint| &*endpoint.label),
+                endpoint: local.map(|local| &*local.endpoint.label),
+                members: local.map_or(&[], |local| &local.told),
                 reused: self.reused,
                 queue: self.queued,
                 connect: self.connect.map(|took| took.whole),

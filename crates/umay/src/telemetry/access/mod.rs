@@ -21,8 +21,8 @@ mod writer;
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError};
-use std::time::{Duration, SystemTime};
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use umay_core::model::LogTemplate;
 use umay_core::reason::Reason;
@@ -34,11 +34,12 @@ use self::veil::Veil;
 use self::writer::{Message, Shared};
 
 pub use self::clock::rfc3339;
+pub(super) use self::line::decimal;
 pub(super) use self::redact::plain_query as redacted_query;
 pub use self::writer::AccessWriter;
 
-/// Bytes after which a batch is handed over.
-const BATCH: usize = 16 * 1024;
+/// Bytes after which a batch is handed over. To hand one over wakes the writer, which costs as much as forty lines.
+const BATCH: usize = 64 * 1024;
 
 /// The client's side of an entry.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +92,8 @@ pub struct Attempts<'a> {
     pub upstream: Option<&'a str>,
     /// The last endpoint that was tried.
     pub endpoint: Option<&'a str>,
+    /// These two as [`endpoint_members`] has written them; empty if they are not at hand so.
+    pub members: &'a [u8],
     /// The connection came from the pool.
     pub reused: bool,
     /// Time in the queue for room, if there was a wait.
@@ -99,6 +102,13 @@ pub struct Attempts<'a> {
     pub connect: Option<Duration>,
     /// Time that TLS took of it.
     pub tls: Option<Duration>,
+}
+
+/// What a line in JSON says of an endpoint, written once for all its lines.
+pub fn endpoint_members(upstream: &str, endpoint: &str) -> Box<[u8]> {
+    let mut out = Vec::new();
+    json::endpoint_members(&mut out, upstream, endpoint);
+    out.into()
 }
 
 /// A request that is over.
@@ -133,6 +143,8 @@ pub struct HttpEntry<'a> {
     pub bytes_in: u64,
     /// Bytes of the answer's body.
     pub bytes_out: u64,
+    /// When it was over.
+    pub ended: Instant,
     /// From the first byte of the request to the last of the answer.
     pub duration: Duration,
     /// Time that the request's head took to come, if it did not come at once.
@@ -150,10 +162,15 @@ impl HttpEntry<'_> {
     /// What is left of the duration when all that others took is taken away: the time in Umay, and attempts that
     /// came to nothing. `None` if no endpoint answered.
     fn overhead(&self) -> Option<Duration> {
+        // In nanoseconds, of which 64 bits have five centuries: durations are added more slowly.
+        let nanos = |part: Duration| u64::try_from(part.as_nanos()).unwrap_or(u64::MAX);
+        let mut left = nanos(self.duration);
         let parts = [self.header, self.attempts.queue, self.attempts.connect];
-        let others = parts.into_iter().flatten().sum::<Duration>();
-        let others = others + self.first_byte? + self.body?;
-        Some(self.duration.saturating_sub(others))
+        for part in parts.into_iter().flatten() {
+            left = left.saturating_sub(nanos(part));
+        }
+        let answered = nanos(self.first_byte?).saturating_add(nanos(self.body?));
+        Some(Duration::from_nanos(left.saturating_sub(answered)))
     }
 }
 
@@ -235,7 +252,7 @@ impl AccessLog {
             took,
             wanted: entry.wanted,
         });
-        batch.add(Entry::Http(entry), kept);
+        batch.add(Entry::Http(entry), entry.ended, kept);
     }
 
     /// Logs a raw stream, if it is to be kept.
@@ -249,7 +266,7 @@ impl AccessLog {
             took: None,
             wanted: entry.wanted,
         });
-        batch.add(Entry::Tcp(entry), kept);
+        batch.add(Entry::Tcp(entry), Instant::now(), kept);
     }
 
     /// Hands over what has been gathered. To be called by the worker's clock, so that a line is not
@@ -284,13 +301,13 @@ struct Batch {
 }
 
 impl Batch {
-    fn add(&mut self, entry: Entry<'_>, kept: Kept) {
+    fn add(&mut self, entry: Entry<'_>, ended: Instant, kept: Kept) {
         if kept == Kept::No {
             return;
         }
-        let now = SystemTime::now();
+        let now = self.clock.at(ended);
         let sample = (kept == Kept::Sample).then(|| self.filter.sample());
-        self.veil.renew(now);
+        self.veil.renew(UNIX_EPOCH + now);
         match &self.form {
             Form::Json => self.json(entry, now, sample),
             form => {
@@ -315,7 +332,7 @@ impl Batch {
         }
     }
 
-    fn json(&mut self, entry: Entry<'_>, now: SystemTime, sample: Option<f64>) {
+    fn json(&mut self, entry: Entry<'_>, now: Duration, sample: Option<f64>) {
         let out = &mut self.lines;
         out.extend_from_slice(b"{\"ts\":\"");
         self.clock.write(out, now);
@@ -334,16 +351,16 @@ impl Batch {
         if self.count == 0 {
             return;
         }
-        let lines = std::mem::replace(&mut self.lines, self.shared.buffer());
-        let count = std::mem::take(&mut self.count);
-        let refused = match self.queue.try_send(Message::Lines(lines, count)) {
-            Ok(()) => return,
-            Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => message,
+        // What waits is counted by the memory that it takes: a few lines take no more than they need.
+        let lines = if self.lines.len() < BATCH / 2 {
+            let few = self.lines.as_slice().to_vec();
+            self.lines.clear();
+            few
+        } else {
+            std::mem::replace(&mut self.lines, self.shared.buffer())
         };
-        self.shared.dropped.add(count);
-        if let Message::Lines(lines, _) = refused {
-            self.shared.recycle(lines);
-        }
+        let count = std::mem::take(&mut self.count);
+        self.shared.hand_over(&self.queue, lines, count);
     }
 }
 

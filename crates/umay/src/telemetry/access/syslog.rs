@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind, Write};
 use std::net::{TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::UnixDatagram;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, process};
 
 use umay_core::model;
@@ -64,7 +64,8 @@ impl Syslog {
             None => self.connect(),
         };
         let link = link.map_err(|error| (error, count))?;
-        let now = SystemTime::now();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default();
         match self.send_on(link, all, now) {
             (link, Ok(0)) => {
                 self.link = link;
@@ -88,7 +89,7 @@ impl Syslog {
         &mut self,
         mut link: Link,
         lines: impl Iterator<Item = &'l [u8]>,
-        now: SystemTime,
+        now: Duration,
     ) -> (Option<Link>, Result<u64, (io::Error, u64)>) {
         self.out.clear();
         let (mut sent, mut lost) = (0, 0);
