@@ -7,5 +7,5 @@
 mod attributes;
 mod wire;
 
-pub use attributes::{LONGEST, attribute, integer, lossy};
+pub use attributes::{LONGEST, attribute, composed, integer, lossy};
 pub use wire::{Field, Reader, bytes, fixed32, fixed64, length_of, nested, number, prefix};
