@@ -107,15 +107,17 @@ pub struct IpText {
 /// All parts of an IPv4 address in decimal, with a dot behind them.
 static OCTETS: [[u8; 4]; 256] = {
     let mut all = [[b'.'; 4]; 256];
+    let mut rest: &mut [[u8; 4]] = &mut all;
     let mut octet = 0;
-    while octet < all.len() {
+    while let Some((place, others)) = rest.split_first_mut() {
         let [a, b, c] = [octet / 100, octet / 10 % 10, octet % 10];
         let [a, b, c] = [b'0' + a as u8, b'0' + b as u8, b'0' + c as u8];
-        all[octet] = match octet {
+        *place = match octet {
             0..10 => [c, b'.', b'.', b'.'],
             10..100 => [b, c, b'.', b'.'],
             _ => [a, b, c, b'.'],
         };
+        rest = others;
         octet += 1;
     }
     all
