@@ -42,7 +42,7 @@ def _arguments() -> argparse.Namespace:
     names = "\n".join(f"  {case.name:14} {case.what}" for case in CASES.values())
     parser = argparse.ArgumentParser(
         description="Instructions per request of Umay, held to what is stored.",
-        epilog=f"workloads:\n{names}\n\nwithout any: all but those that are traced",
+        epilog=f"workloads:\n{names}\n\nwithout any: all",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD")
@@ -55,8 +55,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="count so often")
     parser.add_argument("--umay", type=Path, default=ROOT / "target/dist/umay", metavar="PATH")
     args = parser.parse_args()
-    # What tracing costs is told to who asks for it; nothing is stored of it yet.
-    args.workloads = args.workloads or [name for name, case in CASES.items() if case.traced is None]
+    args.workloads = args.workloads or list(CASES)
     for name in args.workloads:
         if name not in CASES:
             parser.error(f"there is no workload {name}; there are {', '.join(CASES)}")

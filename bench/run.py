@@ -12,6 +12,7 @@ from pathlib import Path
 from umaybench import chart, report
 from umaybench.lab import Lab, Plan, progress
 from umaybench.process import BenchError, Place
+from umaybench.telemetry import TELEMETRY
 from umaybench.wheels import PEERS
 from umaybench.workloads import DEFAULT, WORKLOADS
 
@@ -22,8 +23,10 @@ def _arguments() -> argparse.Namespace:
     names = "\n".join(f"  {w.name:16} {w.what}" for w in WORKLOADS.values())
     parser = argparse.ArgumentParser(
         description="What Umay costs beside other proxies: CPU time per request, memory, latency.",
-        epilog=f"workloads:\n{names}\n  {'all':16} all of them\n\nwithout any: {' '.join(DEFAULT)}"
-        f"\npeers: {', '.join(PEERS)}; the last three are installed when asked for",
+        epilog=f"workloads:\n{names}\n  {'all':16} all of them"
+        f"\n  {'telemetry':16} h1-small (or what else is named) with Umay's telemetry off, on, and on for all"
+        f"\n\nwithout any: {' '.join(DEFAULT)}"
+        f"\npeers: {', '.join(PEERS)}; those from envoy to traefik are installed when asked for",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD")
@@ -45,13 +48,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample")
     parser.add_argument("--chart", type=Path, metavar="FILE.svg", help="draw the ratios")
     args = parser.parse_args()
+    if "telemetry" in args.workloads:
+        # A comparison of Umay with itself.
+        args.workloads = [name for name in args.workloads if name != "telemetry"] or ["h1-small"]
+        off, *_ = names = [peer.name for peer in TELEMETRY]
+        args.peers, args.baseline = ",".join(names), off
     args.workloads = args.workloads or DEFAULT
     if "all" in args.workloads:
         args.workloads = list(WORKLOADS)
     for name in args.workloads:
         if name not in WORKLOADS:
             parser.error(f"there is no workload {name}; there are {', '.join(WORKLOADS)}")
-    args.peers = ["umay", *(name for name in args.peers.split(",") if name and name != "umay")]
+    args.peers = [name for name in args.peers.split(",") if name]
+    if not any(name.startswith("umay") for name in args.peers):
+        args.peers = ["umay", *args.peers]
     for name in [*args.peers, args.baseline]:
         if name not in PEERS:
             parser.error(f"there is no peer {name}; there are {', '.join(PEERS)}")

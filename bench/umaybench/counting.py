@@ -40,18 +40,22 @@ class Case:
     more: int = 5_000
     # Instructions of a request that may not be exceeded, whatever is stored.
     budget: int | None = None
-    # What part of the requests is traced; the collector is the endpoint, which refuses all spans.
+    # There is an access log: JSON, in a file.
+    logged: bool = True
+    # What part of the requests is traced; the collector is the endpoint, which takes all spans.
     traced: float | None = None
 
 
 _ALL = [
-    Case("h1-small", "HTTP/1.1 keep-alive, small answers", budget=12_000),
+    Case("h1-small", "HTTP/1.1 keep-alive, small answers, an access log", budget=12_000),
     Case("h1-routes", "the same with 10,000 routes", routes=10_000, more=20_000),
     Case("h1-endpoints", "the same with 1,000 endpoints", endpoints=1_000, short=10_000),
     Case("routes-read", "the configuration's check, per route", load=None),
     Case("h2", "HTTP/2 in the clear, small answers, 32 streams", load=steady.http2),
-    Case("h1-traced", "h1-small with one request in a hundred traced", traced=0.01),
+    Case("h1-unlogged", "h1-small without an access log", logged=False),
+    Case("h1-traced", "h1-small with one request in a hundred traced, as by default", traced=0.01),
     Case("h1-traced-all", "h1-small with all requests traced", traced=1),
+    Case("scrape", "a scrape of the metrics", load=steady.scrapes, short=100, more=500),
 ]
 
 CASES = {case.name: case for case in _ALL}
@@ -131,10 +135,15 @@ class Bench:
         wrap: Callable[[list[str]], list[str]],
     ) -> None:
         """A fresh Umay from its start to its end."""
-        (port,) = free_ports(1)
+        (port, admin) = free_ports(2)
         config, case = work / "umay.toml", self._case
+        scraped = case.load is steady.scrapes
+        # Not beside the configuration: who watches that is told of each line that is written.
+        log = work / "logs" / "access.log"
+        log.parent.mkdir(exist_ok=True)
         routes = case.routes if case.load else requests
-        config.write_text(self._config(port, endpoint.port, work / "access.log", routes))
+        bind = f"127.0.0.1:{admin}" if scraped else "off"
+        config.write_text(self._config(port, endpoint.port, log, routes, bind))
         if case.load is None:
             done = subprocess.run(
                 wrap([str(self._umay), "check", str(config)]), capture_output=True, text=True
@@ -147,21 +156,23 @@ class Bench:
             with unstopped():
                 process = Process("umay", command, CPUS, work / "umay.out")
                 stack.callback(process.stop)
-            process.wait_for([port], patience=120)
+            ports = [port, admin] if scraped else [port]
+            process.wait_for(ports, patience=120)
             try:
-                case.load(port, ["www.site-0000.test", "www.site-0001.test"], requests)
+                case.load(admin if scraped else port, ["www.site-0000.test", "www.site-0001.test"], requests)
             except BenchError as error:
                 said = (work / "umay.out").read_text(errors="replace")[-2000:]
-                logged = (work / "access.log").read_text(errors="replace")[-1000:]
+                logged = log.read_text(errors="replace")[-1000:] if log.exists() else ""
                 raise BenchError(f"{error}\nUmay said:\n{said}\nand logged:\n{logged}") from error
             process.finish(patience=60)
-        log = work / "access.log"
+        if scraped or not case.logged:
+            return
         lines = log.read_bytes().count(b"\n")
         if lines != requests:
             raise BenchError(f"{lines} lines in the log for {requests} requests")
         log.unlink()
 
-    def _config(self, port: int, endpoint: int, log: Path, routes: int) -> str:
+    def _config(self, port: int, endpoint: int, log: Path, routes: int, admin: str) -> str:
         endpoints = ", ".join(f'"http://{at}:{endpoint}"' for at in self._addresses)
         table = "".join(
             f'[[route]]\nhost = "{"*" if number % 2 else "www"}.site-{number:04}.test"\n'
@@ -169,11 +180,12 @@ class Bench:
             for number in range(routes)
         )
         traced = self._case.traced
+        access = log if self._case.logged else "off"
         tracing = "" if traced is None else f'tracing = {{ endpoint = "http://127.0.0.1:{endpoint}", ratio = {traced} }}'
         return f"""
 workers = 1
-admin.bind = "off"
-log = {{ access = "{log}", level = "warn" }}
+admin.bind = "{admin}"
+log = {{ access = "{access}", level = "warn" }}
 timeouts = {{ keep_alive = "10m", upstream_idle = "10m" }}
 {tracing}
 

@@ -93,7 +93,7 @@ class Nginx(Endpoint):
     def start(self) -> Process:
         self.answers["/small"] = Answer.of(SMALL)
         files = self._work / "files"
-        files.mkdir()
+        files.mkdir(parents=True)
         for name, size in {"64k": 64 * 1024, "1m": 1024 * 1024}.items():
             body = os.urandom(size)
             (files / name).write_bytes(body)
@@ -122,6 +122,8 @@ http {{
             return 200 "$connection\\n$http_via\\n$http_x_forwarded_for\\n$http_x_forwarded_proto\\n";
         }}
         location = /status {{ stub_status; }}
+        # Of a collector of traces, what an exporter sees of it.
+        location = /v1/traces {{ default_type application/x-protobuf; return 200 ""; client_max_body_size 0; }}
         location /files/ {{ root {self._work}; }}
     }}
 }}

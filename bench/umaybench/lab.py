@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from . import check
+from . import check, telemetry
 from .endpoint import Counts, Echo, Endpoint, Nginx
 from .loads import Load, Loads
 from .peers import Peer, Setting
@@ -134,13 +134,17 @@ class Lab:
             may_open_files(IDLE_STEPS[-1] + 1_000)
         cert, key = self_signed(work)
         nginx = Nginx(work, plan.place.endpoint)
+        collector = Nginx(work / "collector", plan.place.endpoint)
         echo = Echo(work, plan.place.endpoint, plan.load)
         self.endpoints: dict[str, Endpoint] = {"nginx": nginx, "echo": echo}
         for name in dict.fromkeys(workload.endpoint for workload in plan.workloads):
             endpoint = self.endpoints[name]
             self._start(stack, endpoint.start).wait_for([endpoint.port])
+        if any(issubclass(PEERS[name], telemetry.On) for name in plan.peers):
+            self._start(stack, collector.start).wait_for([collector.port])
         self.loads = Loads(work, plan.place.client, plan.load, cert)
-        cpus, ports = plan.place.proxy, (nginx.port, echo.port, echo.grpc_port)
+        cpus = plan.place.proxy
+        ports = (nginx.port, echo.port, echo.grpc_port, collector.port)
         self.setting = Setting(work, cpus, *ports, cert, key, plan.log, plan.umay)
         peers = [PEERS[name](self.setting) for name in plan.peers]
         for peer in peers:
@@ -196,26 +200,27 @@ class Lab:
         seconds = plan.seconds if number else 1
         others = plan.place.client | plan.place.endpoint
         cores = plan.place.proxy | others
-        direct, steps = None, []
+        direct, steps, problems = None, [], []
         if workload.figure == "latency":
             direct = self.loads.run(workload, endpoint.port, seconds)
         counts, opened = endpoint.settled(), connections_opened()
         begun = (process.cpu(), endpoint.process.cpu())
         idle, idle_all = idle_seconds(others), idle_seconds(cores)
-        if workload.load == "idle":
-            load, steps = self.loads.idle(workload, port, lambda: _settled(process))
-        else:
-            load = self.loads.run(workload, port, seconds)
+        with peer.observed(problems):
+            if workload.load == "idle":
+                load, steps = self.loads.idle(workload, port, lambda: _settled(process))
+            else:
+                load = self.loads.run(workload, port, seconds)
         idle, idle_all = idle_seconds(others) - idle, idle_seconds(cores) - idle_all
         cpu = process.cpu() - begun[0]
         endpoint_cpu = endpoint.process.cpu() - begun[1]
         opened = connections_opened() - opened
         counts = endpoint.counts() - counts
         own = cpu.total + load.cpu.total + endpoint_cpu.total
-        problems = self._problems(workload, load, counts, opened)
+        problems += self._problems(workload, load, counts, opened)
         if direct and direct.errors:
             problems.append("errors without a proxy")
-        if plan.log:
+        if peer.logs():
             problems += self._log_problems(workload, peer, load)
         return Sample(
             round=number,

@@ -8,6 +8,8 @@ twice as much, which would flatter Umay. Apart from that they are left as they c
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,8 @@ class Setting:
     endpoint: int
     ws: int
     grpc: int
+    # Where a collector of traces listens.
+    collector: int
     cert: Path
     key: Path
     # Write an access log.
@@ -54,7 +58,19 @@ class Peer:
 
     @property
     def access_log(self) -> Path:
-        return self.setting.work / f"{self.name}.access.log"
+        # Not beside the configuration: who watches that is told of each line that is written.
+        folder = self.setting.work / "logs"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{self.name}.access.log"
+
+    def logs(self) -> bool:
+        """Whether it writes an access log."""
+        return self.setting.log
+
+    @contextlib.contextmanager
+    def observed(self, problems: list[str]) -> Iterator[None]:
+        """Does what happens to it besides the load, and adds what was wrong."""
+        yield
 
     def version(self) -> str:
         raise NotImplementedError
@@ -87,12 +103,19 @@ class Peer:
 class Umay(Peer):
     name = "umay"
 
+    def telemetry(self) -> str:
+        """What is configured of metrics and traces."""
+        return """
+[admin]
+bind = "off"
+"""
+
     def version(self) -> str:
         return version([str(self.setting.umay), "--version"], r"umay (\S+)")
 
     def command(self) -> list[str]:
         at = self.setting
-        log = self.access_log if at.log else "off"
+        log = self.access_log if self.logs() else "off"
         tls = f"""cert = "{at.cert}"
 key = "{at.key}"
 tls_min = "1.3\""""
@@ -100,10 +123,7 @@ tls_min = "1.3\""""
             "toml",
             f"""
 workers = 1
-
-[admin]
-bind = "off"
-
+{self.telemetry()}
 [log]
 access = "{log}"
 level = "warn"

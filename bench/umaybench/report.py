@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from .lab import Plan, Run, Sample
+from .telemetry import TELEMETRY
+from .wheels import PEERS
 from .workloads import IDLE_STEPS, Workload
 
 
@@ -137,9 +139,12 @@ def _table(head: list[str], lines: list[list[str]]) -> str:
 def text(plan: Plan, run: Run, baseline: str) -> str:
     """The report for people."""
     versions = ", ".join(f"{peer} {version}" for peer, version in run.versions.items())
+    # What is compared by its telemetry has it in its name.
+    same = all(issubclass(PEERS[name], TELEMETRY) for name in plan.peers)
     log = "on" if plan.log else "off"
     out = [
-        f"{versions}; Linux {platform.release()}, {os.cpu_count()} cores; access log {log}",
+        f"{versions}; Linux {platform.release()}, {os.cpu_count()} cores"
+        + ("" if same else f"; access log {log}"),
         f"{plan.rounds} rounds of {plan.seconds} s; {plan.place}",
     ]
     if run.tls:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import socket
 import subprocess
@@ -34,6 +35,17 @@ def http1(port: int, hosts: list[str], count: int) -> None:
             except (OSError, BenchError) as error:
                 text = f"request {number + 1} of {count}: {error}; answered was {answer!r}"
                 raise BenchError(text) from error
+
+
+def scrapes(port: int, _: list[str], count: int) -> None:
+    """Scrapes of the metrics, one at a time on one connection."""
+    conn = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    for _ in range(count):
+        conn.request("GET", "/metrics")
+        answer = conn.getresponse()
+        if answer.status != 200 or not answer.read():
+            raise BenchError(f"a scrape is answered with {answer.status}")
+    conn.close()
 
 
 def http2(port: int, hosts: list[str], count: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from .peers import Haproxy, Nginx, Peer, Setting, Umay
 from .process import BenchError
+from .telemetry import TELEMETRY
 from .tools import version, wheel_program
 
 
@@ -263,5 +264,5 @@ class Traefik(Peer):
 
 
 PEERS: dict[str, type[Peer]] = {
-    peer.name: peer for peer in (Umay, Nginx, Haproxy, Envoy, Caddy, Traefik)
+    peer.name: peer for peer in (Umay, Nginx, Haproxy, Envoy, Caddy, Traefik, *TELEMETRY)
 }

@@ -106,6 +106,7 @@ fn told<'a>(share: &'a Share, attempts: &'a Attempts, took: Option<Took>) -> acc
         count: attempts.count,
         upstream: Some(&share.upstream().name),
         endpoint: endpoint.map(|endpoint| &*endpoint.label),
+        members: attempts.last.as_ref().map_or(&[], |local| &local.told),
         reused: false,
         queue: attempts.queued,
         connect: took.map(|took| took.whole),

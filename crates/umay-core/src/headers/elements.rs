@@ -104,6 +104,25 @@ pub struct IpText {
     len: usize,
 }
 
+/// All parts of an IPv4 address in decimal, with a dot behind them.
+static OCTETS: [[u8; 4]; 256] = {
+    let mut all = [[b'.'; 4]; 256];
+    let mut rest: &mut [[u8; 4]] = &mut all;
+    let mut octet = 0;
+    while let Some((place, others)) = rest.split_first_mut() {
+        let [a, b, c] = [octet / 100, octet / 10 % 10, octet % 10];
+        let [a, b, c] = [b'0' + a as u8, b'0' + b as u8, b'0' + c as u8];
+        *place = match octet {
+            0..10 => [c, b'.', b'.', b'.'],
+            10..100 => [b, c, b'.', b'.'],
+            _ => [a, b, c, b'.'],
+        };
+        rest = others;
+        octet += 1;
+    }
+    all
+};
+
 impl IpText {
     /// Writes an address.
     pub fn of(ip: IpAddr) -> Self {
@@ -133,18 +152,17 @@ impl IpText {
     }
 
     fn dotted(&mut self, octets: [u8; 4]) {
-        for (at, octet) in octets.into_iter().enumerate() {
-            if at > 0 {
-                self.push(b'.');
+        for octet in octets {
+            // Four bytes each time: what is too much, the next one is written over.
+            if let Some(room) = self.bytes.get_mut(self.len..self.len + 4)
+                && let Some(text) = OCTETS.get(usize::from(octet))
+            {
+                room.copy_from_slice(text);
             }
-            if octet >= 100 {
-                self.push(b'0' + octet / 100);
-            }
-            if octet >= 10 {
-                self.push(b'0' + octet / 10 % 10);
-            }
-            self.push(b'0' + octet % 10);
+            self.len += 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
         }
+        // Behind the last one is no dot.
+        self.len -= 1;
     }
 
     fn push(&mut self, byte: u8) {

@@ -84,8 +84,10 @@ pub(super) fn fits(pattern: &HostPattern, name: &str) -> bool {
 /// `None` if there is none, or if it is empty (RFC 3986 section 3.2.3). What is no port is left
 /// with the host.
 pub fn split_authority(authority: &[u8]) -> (&[u8], Option<u16>) {
-    let colon = authority.iter().rposition(|b| *b == b':');
-    let (host, port) = authority.split_at(colon.unwrap_or(authority.len()));
+    let Some(colon) = memchr::memrchr(b':', authority) else {
+        return (unbracketed(authority), None);
+    };
+    let (host, port) = authority.split_at(colon);
     let digits = port.get(1..).unwrap_or_default();
     let number = std::str::from_utf8(digits)
         .ok()

@@ -78,6 +78,7 @@ enum Part {
 }
 
 impl Part {
+    #[inline]
     fn of(id: FieldId, name: &[u8]) -> Option<Self> {
         match id {
             FieldId::Traceparent => Some(Self::Parent),
@@ -100,6 +101,18 @@ impl Part {
 impl Received {
     /// Reads the fields of a request.
     pub fn of(fields: &Fields, propagators: &Propagators) -> Self {
+        let is_part = |(id, name, _): (FieldId, &[u8], &[u8])| Part::of(id, name).is_some();
+        if fields.iter().any(is_part) {
+            return Self::read(fields, propagators);
+        }
+        // Most requests bring nothing.
+        Self {
+            keeps_baggage: true,
+            ..Self::default()
+        }
+    }
+
+    fn read(fields: &Fields, propagators: &Propagators) -> Self {
         let mut w3c = w3c::Reader::default();
         let mut single = b3::Single::default();
         let mut multi = b3::Multi::default();
@@ -200,11 +213,30 @@ impl Outgoing<'_> {
 /// The digits of an id, in lower case: 32 for a trace, 16 for a span.
 pub fn digits<const N: usize>(id: u128) -> [u8; N] {
     let mut out = [b'0'; N];
-    for (at, digit) in out.iter_mut().rev().enumerate() {
-        let nibble = (id >> (at * 4)) as u8 & 0xf;
-        *digit = b'0' + nibble + u8::from(nibble > 9) * (b'a' - b'9' - 1);
+    let mut rest = id;
+    for place in out.rchunks_mut(8) {
+        let eight = eight_digits(rest as u32);
+        rest >>= 32;
+        match <&mut [u8; 8]>::try_from(&mut *place) {
+            Ok(place) => *place = eight,
+            Err(_) => place.copy_from_slice(eight.get(8 - place.len()..).unwrap_or_default()),
+        }
     }
     out
+}
+
+/// The digits of 32 bits, all at once, for each request that is traced has its ids written.
+fn eight_digits(value: u32) -> [u8; 8] {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    // Four bits into each byte.
+    let mut nibbles = u64::from(value);
+    nibbles = (nibbles | nibbles << 16) & 0x0000_ffff_0000_ffff;
+    nibbles = (nibbles | nibbles << 8) & 0x00ff_00ff_00ff_00ff;
+    nibbles = (nibbles | nibbles << 4) & (ONES * 0x0f);
+    // 10 to 15 carry when 6 is added.
+    let letters = (nibbles + ONES * 6) >> 4 & ONES;
+    let letter_offset = u64::from(b'a' - b'9' - 1);
+    (nibbles + ONES * u64::from(b'0') + letters * letter_offset).to_be_bytes()
 }
 
 /// Reads an id of exactly so many digits in lower case; zero is no id.

@@ -74,6 +74,16 @@ fn check_parents(cases: &[(&str, bool)]) {
     }
 }
 
+proptest! {
+    #[test]
+    fn digits_are_those_of_the_standard_library(id: u128, low: u8) {
+        let span = id as u64;
+        prop_assert_eq!(digits::<32>(id).to_vec(), format!("{id:032x}").into_bytes());
+        prop_assert_eq!(digits::<16>(span.into()).to_vec(), format!("{span:016x}").into_bytes());
+        prop_assert_eq!(digits::<2>(low.into()).to_vec(), format!("{low:02x}").into_bytes());
+    }
+}
+
 #[test]
 fn traceparent_has_versions_and_ids() {
     check_parents(&[

@@ -160,14 +160,16 @@ pub(super) fn written(context: &Outgoing<'_>) -> [u8; 55] {
     let trace = context.trace;
     let flags = (u8::from(trace.sampled) * SAMPLED) | (u8::from(trace.random) * RANDOM);
     let mut out = [b'-'; 55];
-    let trace_id: [u8; 32] = digits(trace.trace_id);
-    let span_id: [u8; 16] = digits(context.span_id.into());
-    let flags: [u8; 2] = digits(flags.into());
-    let parts: [(usize, &[u8]); 4] = [(0, b"00"), (3, &trace_id), (36, &span_id), (53, &flags)];
-    for (at, part) in parts {
-        if let Some(place) = out.get_mut(at..at + part.len()) {
-            place.copy_from_slice(part);
-        }
-    }
+    put(&mut out, 0, *b"00");
+    put(&mut out, 3, digits::<32>(trace.trace_id));
+    put(&mut out, 36, digits::<16>(context.span_id.into()));
+    put(&mut out, 53, digits::<2>(flags.into()));
     out
+}
+
+/// Puts a part in its place.
+fn put<const N: usize>(out: &mut [u8; 55], at: usize, part: [u8; N]) {
+    if let Some(place) = out.get_mut(at..at + N) {
+        place.copy_from_slice(&part);
+    }
 }

@@ -124,7 +124,7 @@ impl Record {
             };
             route.metrics.count(worker.index, &exchange);
         }
-        self.tell_spans(worker, client, route, request, self.scheme(client));
+        self.tell_spans(worker, client, route, request, now);
         if worker.access.is_on() {
             let entry = self.entry(client, route, request, status, now);
             worker.access.http(&entry);
@@ -148,7 +148,7 @@ impl Record {
     }
 
     /// The scheme that the client itself used, as far as is known.
-    fn scheme(&self, client: &Client) -> &'static str {
+    pub(super) fn scheme(&self, client: &Client) -> &'static str {
         match &self.forwarded {
             Some(forwarded) => scheme(forwarded),
             None if client.tls.is_some() => "https",
@@ -173,7 +173,7 @@ impl Record {
         let tunnel = self.tunnel.as_ref();
         let (more_in, more_out) = tunnel.map_or((0, 0), |t| (t.bytes_in, t.bytes_out));
         let upstream = self.endpoint.as_ref().map(|(share, _)| share.upstream());
-        let endpoint = self.endpoint.as_ref().map(|(_, local)| &local.endpoint);
+        let local = self.endpoint.as_ref().map(|(_, local)| local);
         HttpEntry {
             trace: trace_id.map(|trace_id| access::Traced { trace_id, span_id }),
             wanted: route.is_none_or(|route| route.model.log),
@@ -191,6 +191,7 @@ impl Record {
             detail: &self.detail,
             bytes_in: self.bytes_in + more_in,
             bytes_out: self.bytes_out + more_out,
+            ended: now,
             duration: now.saturating_duration_since(self.started),
             header: self.header,
             first_byte: self.first_byte,
@@ -202,7 +203,8 @@ impl Record {
             attempts: Attempts {
                 count: self.attempts,
                 upstream: upstream.map(|upstream| &*upstream.name),
-                endpoint: endpoint.map(|endpoint| &*endpoint.label),
+                endpoint: local.map(|local| &*local.endpoint.label),
+                members: local.map_or(&[], |local| &local.told),
                 reused: self.reused,
                 queue: self.queued,
                 connect: self.connect.map(|took| took.whole),

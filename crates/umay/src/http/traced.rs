@@ -205,13 +205,12 @@ impl Record {
         client: &Client,
         route: Option<&Route>,
         request: &Request,
-        scheme: &'static str,
+        ended: Instant,
     ) {
         let Some(traced) = self.traced.as_ref().filter(|traced| traced.trace.sampled) else {
             return;
         };
         let state = traced.state(request);
-        let ended = Instant::now();
         let peer = client.peer.ip().to_canonical();
         let upstream = self.endpoint.as_ref().map(|(share, _)| share.upstream());
         let span = RequestSpan {
@@ -220,7 +219,7 @@ impl Record {
             started: self.started,
             ended,
             now: SystemTime::now(),
-            asked: asked(request, scheme),
+            asked: asked(request, self.scheme(client)),
             client: self.forwarded.as_ref().map_or(peer, |f| f.client_ip),
             peer: client.peer,
             user_agent: request.fields.first(FieldId::UserAgent),

@@ -98,10 +98,14 @@ impl Addresses {
     }
 
     /// Takes over the key of this moment, if one is needed.
+    #[inline]
     pub(super) fn renew(&mut self, now: SystemTime) {
-        if self.way != model::Addresses::Hash {
-            return;
+        if self.way == model::Addresses::Hash {
+            self.renew_key(now);
         }
+    }
+
+    fn renew_key(&mut self, now: SystemTime) {
         let day = day_of(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
         if self.key.is_none_or(|(of, _)| of != day) {
             self.key = key_of(day).map(|key| (day, key));

@@ -2,12 +2,13 @@
 //! and one of Prometheus's formats. Messages are written by hand into bytes.
 
 /// Wire types.
-const VARINT: u64 = 0;
+pub(super) const VARINT: u64 = 0;
 const FIXED64: u64 = 1;
-const LENGTH: u64 = 2;
+pub(super) const LENGTH: u64 = 2;
 const FIXED32: u64 = 5;
 
-fn varint(out: &mut Vec<u8>, mut value: u64) {
+#[inline]
+pub(super) fn varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -16,10 +17,12 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Bytes of a number.
-fn varint_length(value: u64) -> usize {
+#[inline]
+pub(super) fn varint_length(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
+#[inline]
 fn key(out: &mut Vec<u8>, field: u32, kind: u64) {
     varint(out, u64::from(field) << 3 | kind);
 }

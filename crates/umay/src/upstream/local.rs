@@ -8,12 +8,15 @@ use umay_core::model::UpstreamLimits;
 use super::Endpoint;
 use super::multiplex::Multiplexes;
 use super::pool::Pool;
+use crate::telemetry::access::endpoint_members;
 use crate::worker::Worker;
 
 /// One worker's part of an endpoint.
 pub struct Local {
     /// The endpoint.
     pub endpoint: Arc<Endpoint>,
+    /// What the access log says of it.
+    pub told: Box<[u8]>,
     pub(super) pool: RefCell<Pool>,
     /// The same for HTTP/2.
     pub(super) multiplexes: Multiplexes,
@@ -28,9 +31,10 @@ impl std::fmt::Debug for Local {
 }
 
 impl Local {
-    /// A part that keeps up to `cap` idle connections.
-    pub(super) fn new(endpoint: Arc<Endpoint>, cap: usize) -> Self {
+    /// A part that keeps up to `cap` idle connections to an endpoint of this upstream.
+    pub(super) fn new(upstream: &str, endpoint: Arc<Endpoint>, cap: usize) -> Self {
         Self {
+            told: endpoint_members(upstream, &endpoint.label),
             endpoint,
             pool: RefCell::new(Pool::new(cap)),
             multiplexes: Multiplexes::default(),

@@ -539,7 +539,8 @@ impl Share {
     /// The endpoint where the client was headed, unless it has failed.
     fn original(&self, view: &mut View, attempts: &Attempts) -> Option<Rc<Local>> {
         let at = attempts.original?;
-        let make = || Rc::new(Local::new(self.upstream.original(at), self.cap));
+        let upstream = &self.upstream;
+        let make = || Rc::new(Local::new(&upstream.name, upstream.original(at), self.cap));
         let local = view.originals.entry(at).or_insert_with(make);
         (!attempts.excludes(local)).then(|| Rc::clone(local))
     }

@@ -72,7 +72,8 @@ impl View {
         for member in &self.roster.members {
             let endpoint = &member.endpoint;
             let local = old.remove(&Arc::as_ptr(endpoint));
-            let local = local.unwrap_or_else(|| Rc::new(Local::new(Arc::clone(endpoint), cap)));
+            let make = || Rc::new(Local::new(&upstream.name, Arc::clone(endpoint), cap));
+            let local = local.unwrap_or_else(make);
             if member.standing == Standing::Draining {
                 local.leave();
             } else {

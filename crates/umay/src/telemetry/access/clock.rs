@@ -1,32 +1,51 @@
 //! Time stamps: RFC 3339, UTC, to the millisecond.
 
 use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::line::three_digits;
 
-/// Writes time stamps and remembers the second it wrote last, for a busy worker asks for the same
-/// second thousands of times.
+/// How long it is known what people's clock shows, which may be set meanwhile.
+const KNOWN: Duration = Duration::from_millis(50);
+
+/// Tells people's time of a moment that is known already, and writes time stamps. It remembers the second that
+/// it wrote last, for a busy worker asks for the same second thousands of times.
 #[derive(Debug)]
 pub(super) struct Clock {
+    /// A moment, and what people's clock has shown then, since 1970.
+    then: (Instant, Duration),
     second: u64,
     /// `2026-11-23T16:51:22.`
-    text: Vec<u8>,
+    text: [u8; 20],
 }
 
 impl Clock {
     pub(super) fn new() -> Self {
         let mut clock = Self {
+            then: both(),
             second: 0,
-            text: Vec::with_capacity(20),
+            text: [0; 20],
         };
         clock.format();
         clock
     }
 
-    /// Writes `now`. A time before 1970 is written as its start.
-    pub(super) fn write(&mut self, out: &mut Vec<u8>, now: SystemTime) {
-        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    /// What people's clock shows at a moment that is now or has just been, since 1970. A time before is told as
+    /// its start. Both clocks are looked at now and then only: that takes longer than to write a time.
+    pub(super) fn at(&mut self, moment: Instant) -> Duration {
+        let (then, shown) = self.then;
+        match moment.checked_duration_since(then) {
+            Some(after) if after < KNOWN => shown + after,
+            _ => {
+                self.then = both();
+                let (now, shown) = self.then;
+                shown.saturating_sub(now.saturating_duration_since(moment))
+            }
+        }
+    }
+
+    /// Writes a time since 1970.
+    pub(super) fn write(&mut self, out: &mut Vec<u8>, since: Duration) {
         if since.as_secs() != self.second {
             self.second = since.as_secs();
             self.format();
@@ -37,10 +56,15 @@ impl Clock {
     }
 
     fn format(&mut self) {
-        self.text.clear();
-        write_second(&mut self.text, self.second);
-        self.text.push(b'.');
+        self.text = [b'.'; 20];
+        write_second(&mut self.text.as_mut_slice(), self.second);
     }
+}
+
+/// Now, by both clocks.
+fn both() -> (Instant, Duration) {
+    let shown = SystemTime::now().duration_since(UNIX_EPOCH);
+    (Instant::now(), shown.unwrap_or_default())
 }
 
 /// A time in seconds since 1970, such as `2026-11-23T16:51:22Z` (RFC 3339).
@@ -51,11 +75,11 @@ pub fn rfc3339(second: u64) -> String {
     String::from_utf8(text).unwrap_or_default()
 }
 
-fn write_second(out: &mut Vec<u8>, second: u64) {
+fn write_second(out: &mut impl Write, second: u64) {
     let (year, month, day) = date(second / 86_400);
     let second = second % 86_400;
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    // Writing to a vector cannot fail.
+    // There is room for all years of four digits, and a vector has room for all.
     let _ = write!(
         out,
         "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
@@ -89,7 +113,7 @@ mod tests {
 
     fn check(seconds: u64, millis: u64, text: &str) {
         let mut out = Vec::new();
-        let at = UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_millis(millis);
+        let at = Duration::from_secs(seconds) + Duration::from_millis(millis);
         Clock::new().write(&mut out, at);
         assert_eq!(String::from_utf8(out).unwrap(), text);
     }
@@ -131,14 +155,32 @@ mod tests {
         let mut clock = Clock::new();
         let mut out = Vec::new();
         for seconds in [5, 5, 4] {
-            clock.write(&mut out, UNIX_EPOCH + Duration::from_secs(seconds));
+            clock.write(&mut out, Duration::from_secs(seconds));
         }
-        clock.write(&mut out, UNIX_EPOCH - Duration::from_secs(1));
         let text = String::from_utf8(out).unwrap();
         let seconds: Vec<&str> = text
             .split_terminator('Z')
             .map(|stamp| &stamp[17..19])
             .collect();
-        assert_eq!(seconds, ["05", "05", "04", "00"]);
+        assert_eq!(seconds, ["05", "05", "04"]);
+    }
+
+    #[test]
+    fn moments_are_told_as_people_do() {
+        let mut clock = Clock::new();
+        let (then, shown) = clock.then;
+        let earlier = Duration::from_nanos(1);
+        // While it is known, nobody looks again.
+        assert_eq!(clock.at(then), shown);
+        assert_eq!(clock.at(then + KNOWN - earlier), shown + KNOWN - earlier);
+        assert_eq!(clock.then, (then, shown));
+        // What was before is told, too, and what comes later is looked up.
+        for moment in [then - earlier, then + KNOWN] {
+            let mut clock = Clock::new();
+            clock.then = (then, Duration::from_secs(1));
+            let told = clock.at(moment);
+            assert!(told > Duration::from_secs(2), "{told:?}");
+            assert_ne!(clock.then.1, Duration::from_secs(1));
+        }
     }
 }

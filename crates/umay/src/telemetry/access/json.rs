@@ -69,11 +69,16 @@ pub(super) fn http_members(out: &mut Vec<u8>, entry: &HttpEntry<'_>, veil: &Veil
     }
 }
 
+#[inline]
 fn trace_members(out: &mut Vec<u8>, trace: Option<Traced>) {
     if let Some(trace) = trace {
-        text(out, string!("trace_id"), &digits::<32>(trace.trace_id));
+        out.extend_from_slice(string!("trace_id"));
+        out.extend_from_slice(&digits::<32>(trace.trace_id));
+        out.push(b'"');
         if let Some(span_id) = trace.span_id {
-            text(out, string!("span_id"), &digits::<16>(span_id.into()));
+            out.extend_from_slice(string!("span_id"));
+            out.extend_from_slice(&digits::<16>(span_id.into()));
+            out.push(b'"');
         }
     }
 }
@@ -142,6 +147,7 @@ fn downstream_members(out: &mut Vec<u8>, downstream: &Downstream<'_>, veil: &Vei
     }
 }
 
+#[inline]
 fn reason_members(out: &mut Vec<u8>, reason: Option<Reason>, detail: &str) {
     if let Some(reason) = reason {
         word(out, string!("reason"), reason.as_str());
@@ -152,6 +158,7 @@ fn reason_members(out: &mut Vec<u8>, reason: Option<Reason>, detail: &str) {
 }
 
 /// How long the way to the endpoint took to open.
+#[inline]
 fn opening_members(out: &mut Vec<u8>, attempts: &Attempts<'_>) {
     if let Some(queue) = attempts.queue {
         millis(out, key!("queue_ms"), queue);
@@ -164,9 +171,19 @@ fn opening_members(out: &mut Vec<u8>, attempts: &Attempts<'_>) {
     }
 }
 
+/// What JSON says of an endpoint: it is always the same.
+pub(super) fn endpoint_members(out: &mut Vec<u8>, upstream: &str, endpoint: &str) {
+    optional(out, string!("upstream"), Some(upstream));
+    optional(out, string!("endpoint"), Some(endpoint));
+}
+
 fn attempt_members(out: &mut Vec<u8>, attempts: &Attempts<'_>) {
-    optional(out, string!("upstream"), attempts.upstream);
-    optional(out, string!("endpoint"), attempts.endpoint);
+    if attempts.members.is_empty() {
+        optional(out, string!("upstream"), attempts.upstream);
+        optional(out, string!("endpoint"), attempts.endpoint);
+    } else {
+        out.extend_from_slice(attempts.members);
+    }
     if attempts.count > 0 {
         out.extend_from_slice(key!("attempts"));
         decimal(out, u64::from(attempts.count));

@@ -75,10 +75,15 @@ pub(super) fn socket(out: &mut Vec<u8>, value: SocketAddr) {
 
 /// Writes a duration in milliseconds, to the microsecond.
 pub(super) fn thousandths(out: &mut Vec<u8>, value: Duration) {
+    let (millis, micros) = (value.subsec_millis(), value.subsec_micros());
+    let [a, b, c] = three_digits((micros % 1000) as u16);
+    if value.as_secs() == 0 && millis < 10 {
+        // As nearly all are.
+        return out.extend_from_slice(&[b'0' + millis as u8, b'.', a, b, c]);
+    }
     // Five hundred million years and more are written as that.
-    let millis = value.as_secs().saturating_mul(1000);
-    decimal(out, millis.saturating_add(u64::from(value.subsec_millis())));
-    let [a, b, c] = three_digits((value.subsec_micros() % 1000) as u16);
+    let whole = value.as_secs().saturating_mul(1000);
+    decimal(out, whole.saturating_add(u64::from(millis)));
     out.extend_from_slice(&[b'.', a, b, c]);
 }
 
@@ -96,7 +101,10 @@ pub(super) fn three_digits(value: u16) -> [u8; 3] {
 }
 
 /// Writes a number in decimal.
-pub(super) fn decimal(out: &mut Vec<u8>, value: u64) {
+pub(in crate::telemetry) fn decimal(out: &mut Vec<u8>, value: u64) {
+    if value < 10 {
+        return out.push(b'0' + value as u8);
+    }
     let mut digits = [0; 20];
     let mut rest = value;
     let mut used = 0;

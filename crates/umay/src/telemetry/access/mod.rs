@@ -21,8 +21,8 @@ mod writer;
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError};
-use std::time::{Duration, SystemTime};
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use umay_core::model::LogTemplate;
 use umay_core::reason::Reason;
@@ -34,12 +34,13 @@ use self::veil::Veil;
 use self::writer::{Message, Shared};
 
 pub use self::clock::rfc3339;
+pub(super) use self::line::decimal;
 pub(super) use self::redact::{plain_path as redacted_path, plain_query as redacted_query};
 pub use self::syslog::SyslogTls;
 pub use self::writer::AccessWriter;
 
-/// Bytes after which a batch is handed over.
-const BATCH: usize = 16 * 1024;
+/// Bytes after which a batch is handed over. To hand one over wakes the writer, which costs as much as forty lines.
+const BATCH: usize = 64 * 1024;
 
 /// The client's side of an entry.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +93,8 @@ pub struct Attempts<'a> {
     pub upstream: Option<&'a str>,
     /// The last endpoint that was tried.
     pub endpoint: Option<&'a str>,
+    /// These two as [`endpoint_members`] has written them; empty if they are not at hand so.
+    pub members: &'a [u8],
     /// The connection came from the pool.
     pub reused: bool,
     /// Time in the queue for room, if there was a wait.
@@ -100,6 +103,13 @@ pub struct Attempts<'a> {
     pub connect: Option<Duration>,
     /// Time that TLS took of it.
     pub tls: Option<Duration>,
+}
+
+/// What a line in JSON says of an endpoint, written once for all its lines.
+pub fn endpoint_members(upstream: &str, endpoint: &str) -> Box<[u8]> {
+    let mut out = Vec::new();
+    json::endpoint_members(&mut out, upstream, endpoint);
+    out.into()
 }
 
 /// A request that is over.
@@ -134,6 +144,8 @@ pub struct HttpEntry<'a> {
     pub bytes_in: u64,
     /// Bytes of the answer's body.
     pub bytes_out: u64,
+    /// When it was over.
+    pub ended: Instant,
     /// From the first byte of the request to the last of the answer.
     pub duration: Duration,
     /// Time that the request's head took to come, if it did not come at once.
@@ -230,7 +242,7 @@ impl AccessLog {
             took,
             wanted: entry.wanted,
         });
-        batch.add(Entry::Http(entry), kept);
+        batch.add(Entry::Http(entry), entry.ended, kept);
     }
 
     /// Logs a raw stream, if it is to be kept.
@@ -244,7 +256,7 @@ impl AccessLog {
             took: None,
             wanted: entry.wanted,
         });
-        batch.add(Entry::Tcp(entry), kept);
+        batch.add(Entry::Tcp(entry), Instant::now(), kept);
     }
 
     /// Hands over what has been gathered. To be called by the worker's clock, so that a line is not
@@ -279,13 +291,13 @@ struct Batch {
 }
 
 impl Batch {
-    fn add(&mut self, entry: Entry<'_>, kept: Kept) {
+    fn add(&mut self, entry: Entry<'_>, ended: Instant, kept: Kept) {
         if kept == Kept::No {
             return;
         }
-        let now = SystemTime::now();
+        let now = self.clock.at(ended);
         let sample = (kept == Kept::Sample).then(|| self.filter.sample());
-        self.veil.renew(now);
+        self.veil.renew(UNIX_EPOCH + now);
         match &self.form {
             Form::Json => self.json(entry, now, sample),
             form => {
@@ -310,7 +322,7 @@ impl Batch {
         }
     }
 
-    fn json(&mut self, entry: Entry<'_>, now: SystemTime, sample: Option<f64>) {
+    fn json(&mut self, entry: Entry<'_>, now: Duration, sample: Option<f64>) {
         let out = &mut self.lines;
         out.extend_from_slice(b"{\"ts\":\"");
         self.clock.write(out, now);
@@ -329,16 +341,16 @@ impl Batch {
         if self.count == 0 {
             return;
         }
-        let lines = std::mem::replace(&mut self.lines, self.shared.buffer());
-        let count = std::mem::take(&mut self.count);
-        let refused = match self.queue.try_send(Message::Lines(lines, count)) {
-            Ok(()) => return,
-            Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => message,
+        // What waits is counted by the memory that it takes: a few lines take no more than they need.
+        let lines = if self.lines.len() < BATCH / 2 {
+            let few = self.lines.as_slice().to_vec();
+            self.lines.clear();
+            few
+        } else {
+            std::mem::replace(&mut self.lines, self.shared.buffer())
         };
-        self.shared.dropped.add(count);
-        if let Message::Lines(lines, _) = refused {
-            self.shared.recycle(lines);
-        }
+        let count = std::mem::take(&mut self.count);
+        self.shared.hand_over(&self.queue, lines, count);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Values are escaped as in JSON, so no value ends a line, moves a cursor or colours a terminal. In a format of
 //! one's own, what does not stand between quotes has no space in it either, so no value looks like two.
 
-use std::time::SystemTime;
+use std::time::Duration;
 
 use umay_core::model::{LogField, LogPart, LogTemplate};
 use umay_core::trace::digits;
@@ -17,7 +17,8 @@ use super::{Attempts, Downstream, HttpEntry, TcpEntry, Traced, redact};
 /// An entry, and what else a line says.
 pub(super) struct Line<'a> {
     pub(super) entry: Entry<'a>,
-    pub(super) now: SystemTime,
+    /// When it was over, since 1970.
+    pub(super) now: Duration,
     pub(super) clock: &'a mut Clock,
     pub(super) veil: &'a Veil,
     /// Room to change a value in.
@@ -205,13 +206,13 @@ fn of_attempts(out: &mut Vec<u8>, field: LogField, of: &Attempts<'_>) -> bool {
 
 fn trace_id(out: &mut Vec<u8>, trace: Option<Traced>) {
     if let Some(trace) = trace {
-        inside(out, &digits::<32>(trace.trace_id));
+        out.extend_from_slice(&digits::<32>(trace.trace_id));
     }
 }
 
 fn span_id(out: &mut Vec<u8>, trace: Option<Traced>) {
     if let Some(span_id) = trace.and_then(|trace| trace.span_id) {
-        inside(out, &digits::<16>(span_id.into()));
+        out.extend_from_slice(&digits::<16>(span_id.into()));
     }
 }
 
@@ -273,7 +274,7 @@ fn optional(out: &mut Vec<u8>, value: Option<&str>) {
     }
 }
 
-fn time(out: &mut Vec<u8>, value: Option<std::time::Duration>) {
+fn time(out: &mut Vec<u8>, value: Option<Duration>) {
     if let Some(value) = value {
         thousandths(out, value);
     }

@@ -5,7 +5,7 @@ mod link;
 mod secure;
 
 use std::io::{self, ErrorKind, Write};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, process};
 
 use umay_core::config::written_syslog;
@@ -89,7 +89,8 @@ impl Syslog {
             .good()
             .map_err(|(error, before)| (error, count + before))?;
         let lasted = open.sends > 0 && open.since.elapsed() >= PAUSE;
-        match self.send_on(&mut open.link, all, SystemTime::now()) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        match self.send_on(&mut open.link, all, now.unwrap_or_default()) {
             Ok(lost) => {
                 open.sends += 1;
                 open.sent += count - lost;
@@ -170,7 +171,7 @@ impl Syslog {
         &mut self,
         link: &mut Link,
         lines: impl Iterator<Item = &'l [u8]>,
-        now: SystemTime,
+        now: Duration,
     ) -> Result<u64, (io::Error, u64)> {
         self.out.clear();
         let (mut sent, mut lost) = (0, 0);

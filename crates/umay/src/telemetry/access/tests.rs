@@ -57,6 +57,7 @@ fn request() -> HttpEntry<'static> {
         detail: "10.1.0.9:80 refused",
         bytes_in: 0,
         bytes_out: u64::MAX,
+        ended: Instant::now(),
         duration: Duration::from_micros(1_234_567),
         header: Some(Duration::from_millis(2)),
         upload: None,
@@ -67,6 +68,7 @@ fn request() -> HttpEntry<'static> {
             count: 2,
             upstream: Some("app"),
             endpoint: Some("10.1.0.9:80"),
+            members: &[],
             reused: false,
             queue: Some(Duration::from_millis(4)),
             connect: Some(Duration::from_millis(3)),
@@ -222,6 +224,22 @@ fn a_request_has_its_members_in_order() {
         panic!("{lines:?}")
     };
     assert_eq!(without_ts(line.clone()).to_string(), expected.to_string());
+}
+
+#[test]
+fn what_is_written_beforehand_says_the_same() {
+    let (upstream, endpoint) = ("a \"b\"\n", "10.1.0.9:80");
+    let members = endpoint_members(upstream, endpoint);
+    let mut entry = request();
+    (entry.attempts.upstream, entry.attempts.endpoint) = (Some(upstream), Some(endpoint));
+    let lines = logged(|log| {
+        log.http(&entry);
+        entry.attempts.members = &members;
+        log.http(&entry);
+    });
+    let [one, other] = <[Value; 2]>::try_from(lines).unwrap();
+    assert_eq!(one["upstream"], upstream);
+    assert_eq!(without_ts(one), without_ts(other));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Workers never wait for it: what does not fit into its queue is dropped and counted.
 
 use std::io::{self, IsTerminal};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -15,12 +16,14 @@ use super::syslog::SyslogTls;
 use super::{AccessLog, Form};
 use crate::telemetry::metrics::SharedCounter;
 
-/// Batches that may wait to be written, 4 MiB or so: a tenth of a second at full speed.
-const QUEUE: usize = 256;
+/// Bytes of memory that lines may take while they wait to be written: a tenth of a second at full speed.
+pub(super) const WAITING: usize = 4 * 1024 * 1024;
+/// Batches that may wait: few lines come in each when there is little to do.
+pub(super) const QUEUE: usize = 1024;
 /// Empty buffers that are kept.
-const SPARES: usize = 64;
+const SPARES: usize = 32;
 /// A buffer that has grown beyond this many bytes is given back.
-const KEEP: usize = 64 * 1024;
+const KEEP: usize = 4 * super::BATCH;
 
 /// The writer of the access log, for the whole process.
 #[derive(Debug)]
@@ -45,6 +48,8 @@ pub(super) enum Message {
 /// What workers and writer share.
 #[derive(Debug)]
 pub(super) struct Shared {
+    /// Bytes of memory of the lines that wait.
+    pub(super) waiting: AtomicUsize,
     spares: Mutex<Vec<Vec<u8>>>,
     pub(super) dropped: SharedCounter,
     /// What lines look like.
@@ -66,9 +71,34 @@ impl Shared {
         spare.unwrap_or_else(|| Vec::with_capacity(super::BATCH + super::BATCH / 4))
     }
 
-    /// Takes a buffer back.
-    pub(super) fn recycle(&self, mut buffer: Vec<u8>) {
-        if buffer.capacity() > KEEP {
+    /// Hands so many lines to the writer, or drops them if too much waits.
+    pub(super) fn hand_over(&self, queue: &SyncSender<Message>, lines: Vec<u8>, count: u64) {
+        let size = lines.capacity();
+        let before = self.waiting.fetch_add(size, Relaxed);
+        let message = Message::Lines(lines, count);
+        let refused = if before.saturating_add(size) > WAITING {
+            message
+        } else {
+            match queue.try_send(message) {
+                Ok(()) => return,
+                Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => message,
+            }
+        };
+        self.dropped.add(count);
+        if let Message::Lines(lines, _) = refused {
+            self.recycle(lines);
+        }
+    }
+
+    /// Takes back a buffer that was handed over.
+    fn recycle(&self, buffer: Vec<u8>) {
+        self.waiting.fetch_sub(buffer.capacity(), Relaxed);
+        self.keep(buffer);
+    }
+
+    /// Keeps a buffer for the next batch, if it is as large as that.
+    pub(super) fn keep(&self, mut buffer: Vec<u8>) {
+        if !(super::BATCH..=KEEP).contains(&buffer.capacity()) {
             return;
         }
         buffer.clear();
@@ -110,6 +140,7 @@ impl AccessWriter {
         let (queue, messages) = sync_channel(QUEUE);
         let (alive, ended) = sync_channel(0);
         let shared = Arc::new(Shared {
+            waiting: AtomicUsize::new(0),
             spares: Mutex::default(),
             dropped,
             form: form(log),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::telemetry::protobuf::{bytes, length_of, number, prefix};
+use crate::telemetry::protobuf::{LENGTH, VARINT, bytes, length_of, prefix, varint, varint_length};
 
 /// Values longer than this, in bytes, are cut and end in `…`.
 pub const LONGEST: usize = 2048;
@@ -16,7 +16,65 @@ const INTEGER: u32 = 3;
 
 /// Writes an attribute whose value is text. What is no UTF-8 in it becomes U+FFFD: a collector refuses
 /// the whole message for one wrong byte.
+#[inline(always)]
 pub fn attribute(out: &mut Vec<u8>, field: u32, name: &str, value: &[u8]) {
+    if is_short(field, name, value.len()) && value.is_ascii() {
+        open_short(out, field, name, 2 + value.len());
+        out.extend_from_slice(&[tag(STRING, LENGTH), value.len() as u8]);
+        out.extend_from_slice(value);
+    } else {
+        long_attribute(out, field, name, value);
+    }
+}
+
+/// The same for a value that is written piece by piece.
+pub fn composed(out: &mut Vec<u8>, field: u32, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+    // As if it were short, which most are: then nothing has to be moved.
+    let start = out.len();
+    open_short(out, field, name, 2);
+    out.extend_from_slice(&[tag(STRING, LENGTH), 0]);
+    let begin = out.len();
+    write(out);
+    let value = out.get(begin..).unwrap_or_default();
+    let length = value.len();
+    if is_short(field, name, length) && value.is_ascii() {
+        for place in [start + 1, begin - 3, begin - 1] {
+            if let Some(place) = out.get_mut(place) {
+                *place += length as u8;
+            }
+        }
+    } else {
+        let value = out.split_off(begin);
+        out.truncate(start);
+        long_attribute(out, field, name, &value);
+    }
+}
+
+/// True if all lengths that an attribute is written with take one byte each. With a name that is known to the
+/// compiler, all of it but the value is known then.
+#[inline]
+fn is_short(field: u32, name: &str, value: usize) -> bool {
+    field < 16 && name.len() + value < 128 - 6
+}
+
+/// Writes a short attribute up to its value, of so many bytes.
+#[inline(always)]
+fn open_short(out: &mut Vec<u8>, field: u32, name: &str, any: usize) {
+    let whole = 2 + name.len() + 2 + any;
+    let (field, name_length) = (tag(field, LENGTH), name.len() as u8);
+    out.extend_from_slice(&[field, whole as u8, tag(KEY, LENGTH), name_length]);
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(&[tag(VALUE, LENGTH), any as u8]);
+}
+
+/// The key of a field whose number is below 16.
+#[inline]
+const fn tag(field: u32, kind: u64) -> u8 {
+    (field << 3) as u8 | kind as u8
+}
+
+#[inline(never)]
+fn long_attribute(out: &mut Vec<u8>, field: u32, name: &str, value: &[u8]) {
     let value = lossy(value);
     let any = length_of(STRING, value.len());
     prefix(
@@ -30,26 +88,28 @@ pub fn attribute(out: &mut Vec<u8>, field: u32, name: &str, value: &[u8]) {
 }
 
 /// Writes an attribute whose value is a number.
-pub fn integer(out: &mut Vec<u8>, field: u32, name: &str, value: u32) {
-    let mut any = Vec::with_capacity(8);
-    match value {
-        // Zero is a value here, too.
-        0 => any.extend_from_slice(&[(INTEGER << 3) as u8, 0]),
-        value => number(&mut any, INTEGER, value.into()),
+#[inline]
+pub fn integer(out: &mut Vec<u8>, field: u32, name: &'static str, value: u32) {
+    // A name of ours and a number are always short. Zero is a value here, too.
+    let key = tag(INTEGER, VARINT);
+    if (1 << 7..1 << 14).contains(&value) {
+        // Statuses and most ports.
+        let (low, high) = (value as u8 | 0x80, (value >> 7) as u8);
+        open_short(out, field, name, 3);
+        out.extend_from_slice(&[key, low, high]);
+    } else {
+        open_short(out, field, name, 1 + varint_length(value.into()));
+        out.push(key);
+        varint(out, value.into());
     }
-    prefix(
-        out,
-        field,
-        length_of(KEY, name.len()) + length_of(VALUE, any.len()),
-    );
-    bytes(out, KEY, name.as_bytes());
-    bytes(out, VALUE, &any);
 }
 
 /// Text that can be sent: UTF-8, and not longer than it may be.
 pub fn lossy(value: &[u8]) -> Cow<'_, str> {
     let Some(kept) = value.get(..LONGEST).filter(|_| value.len() > LONGEST) else {
-        return String::from_utf8_lossy(value);
+        // Looked at as a whole, good text takes a fraction of the time.
+        let good = std::str::from_utf8(value).map(Cow::Borrowed);
+        return good.unwrap_or_else(|_| String::from_utf8_lossy(value));
     };
     // Not in the middle of a character.
     let kept = match std::str::from_utf8(kept) {
@@ -96,6 +156,30 @@ mod tests {
                 (b"server.port".to_vec(), Field::Number(value.into()))
             );
         }
+    }
+
+    #[test]
+    fn values_of_all_lengths_are_whole() {
+        for length in (0..300).chain([16_383, 16_384]) {
+            for letter in ["a", "ü"] {
+                let value = letter.repeat(length);
+                let (mut out, mut pieces) = (Vec::new(), Vec::new());
+                attribute(&mut out, 9, "url.path", value.as_bytes());
+                composed(&mut pieces, 9, "url.path", |out| {
+                    let (first, second) = value.as_bytes().split_at(length / 2);
+                    out.extend_from_slice(first);
+                    out.extend_from_slice(second);
+                });
+                assert_eq!(out, pieces, "{length}");
+                let told = lossy(value.as_bytes());
+                let told = (b"url.path".to_vec(), Field::Bytes(told.as_bytes()));
+                assert_eq!(read(&out), told, "{length}");
+            }
+        }
+        let mut out = Vec::new();
+        composed(&mut out, 9, "url.full", |out| out.push(0xff));
+        let told = (b"url.full".to_vec(), Field::Bytes("\u{fffd}".as_bytes()));
+        assert_eq!(read(&out), told);
     }
 
     #[test]

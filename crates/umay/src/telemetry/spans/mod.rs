@@ -21,8 +21,9 @@ use super::metrics::TraceMetrics;
 
 pub use span::{Asked, AttemptSpan, RequestSpan, StreamSpan};
 
-/// Bytes after which a batch is handed over.
-const BATCH: usize = 32 * 1024;
+/// Bytes after which a batch is handed over, unless the queue is small. To hand one over wakes who sends it, which
+/// costs more than to write twenty spans.
+const BATCH: usize = 128 * 1024;
 
 /// Whole spans, each as a field of `ScopeSpans`.
 #[derive(Debug)]
@@ -57,6 +58,11 @@ impl Outlet {
             most,
             metrics,
         })
+    }
+
+    /// Bytes after which a batch is handed over: a few have to fit into the queue.
+    fn batch(&self) -> usize {
+        BATCH.min(self.most / 4)
     }
 
     /// So many bytes do not wait any more.
@@ -140,7 +146,7 @@ impl Tracer {
         if let Some(active) = &mut *self.0.borrow_mut() {
             write(&mut active.batch);
             active.count += 1;
-            if active.batch.len() >= BATCH {
+            if active.batch.len() >= active.outlet.batch() {
                 active.hand_over();
             }
         }
@@ -164,7 +170,9 @@ fn decide(sampler: &Sampler, fields: &Fields, trusted: bool, random: impl Fn() -
 impl Active {
     fn hand_over(&mut self) {
         if self.count > 0 {
-            let bytes = std::mem::take(&mut self.batch);
+            // The next one will be about as large.
+            let next = Vec::with_capacity(self.batch.len());
+            let bytes = std::mem::replace(&mut self.batch, next);
             let count = std::mem::take(&mut self.count);
             self.outlet.take(Spans { bytes, count });
         }

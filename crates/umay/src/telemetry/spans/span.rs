@@ -3,7 +3,6 @@
 //! A server span is an error for 5xx only, since 4xx is what the client did; a client span is one for
 //! both. Paths and queries are redacted as in the access log.
 
-use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +12,9 @@ use umay_core::reason::{Reason, Side};
 use umay_core::trace::Trace;
 
 use crate::telemetry::access;
-use crate::telemetry::otlp::{attribute, bytes, fixed32, fixed64, integer, lossy, nested, number};
+use crate::telemetry::otlp::{
+    attribute, bytes, composed, fixed32, fixed64, integer, lossy, nested, number, prefix,
+};
 use crate::telemetry::privacy;
 
 /// `spans` of `ScopeSpans`.
@@ -196,11 +197,10 @@ impl RequestSpan<'_> {
         let method = method_name(self.asked.method);
         match self.route {
             Some((_, pattern)) => {
-                nested(out, NAME, |out| {
-                    out.extend_from_slice(method.as_bytes());
-                    out.push(b' ');
-                    out.extend_from_slice(pattern.as_bytes());
-                });
+                prefix(out, NAME, method.len() + 1 + pattern.len());
+                out.extend_from_slice(method.as_bytes());
+                out.push(b' ');
+                out.extend_from_slice(pattern.as_bytes());
             }
             None => bytes(out, NAME, method.as_bytes()),
         }
@@ -211,14 +211,14 @@ impl RequestSpan<'_> {
         asked.method(out);
         attribute(out, ATTRIBUTE, "url.scheme", asked.scheme.as_bytes());
         if !asked.path.is_empty() {
-            let mut redacted = Vec::with_capacity(asked.path.len());
-            access::redacted_path(&mut redacted, asked.path);
-            attribute(out, ATTRIBUTE, "url.path", &redacted);
+            composed(out, ATTRIBUTE, "url.path", |out| {
+                access::redacted_path(out, asked.path);
+            });
         }
         if let Some(query) = asked.query {
-            let mut redacted = Vec::with_capacity(query.len());
-            access::redacted_query(&mut redacted, query, privacy::hides_queries());
-            attribute(out, ATTRIBUTE, "url.query", &redacted);
+            composed(out, ATTRIBUTE, "url.query", |out| {
+                access::redacted_query(out, query, privacy::hides_queries());
+            });
         }
         if !asked.host.is_empty() {
             attribute(out, ATTRIBUTE, "server.address", asked.host);
@@ -232,8 +232,7 @@ impl RequestSpan<'_> {
             "network.protocol.version",
             version(asked.version),
         );
-        ip(out, "client.address", self.client);
-        peer(out, self.peer);
+        people(out, self.client, self.peer);
         if let Some(user_agent) = self.user_agent.filter(|_| !privacy::hides_user_agent()) {
             attribute(out, ATTRIBUTE, "user_agent.original", user_agent);
         }
@@ -295,19 +294,20 @@ impl AttemptSpan<'_> {
 
     /// `url.full`, which client spans have to have: of the endpoint, with the path that was asked for.
     fn url(&self, asked: &Asked<'_>, out: &mut Vec<u8>) {
-        let mut url = Vec::with_capacity(64 + asked.path.len());
-        let scheme = if self.secure { "https" } else { "http" };
-        // Writing to a vector cannot fail.
-        let _ = match self.host.contains(':') {
-            true => write!(url, "{scheme}://[{}]:{}", self.host, self.port),
-            false => write!(url, "{scheme}://{}:{}", self.host, self.port),
-        };
-        access::redacted_path(&mut url, asked.path);
-        if let Some(query) = asked.query {
-            url.push(b'?');
-            access::redacted_query(&mut url, query, privacy::hides_queries());
-        }
-        attribute(out, ATTRIBUTE, "url.full", &url);
+        composed(out, ATTRIBUTE, "url.full", |out| {
+            let scheme = if self.secure { "https://" } else { "http://" };
+            out.extend_from_slice(scheme.as_bytes());
+            let is_v6 = self.host.contains(':');
+            out.extend_from_slice(if is_v6 { b"[" } else { b"" });
+            out.extend_from_slice(self.host.as_bytes());
+            out.extend_from_slice(if is_v6 { b"]:" } else { b":" });
+            access::decimal(out, self.port.into());
+            access::redacted_path(out, asked.path);
+            if let Some(query) = asked.query {
+                out.push(b'?');
+                access::redacted_query(out, query, privacy::hides_queries());
+            }
+        });
     }
 }
 
@@ -334,9 +334,7 @@ impl StreamSpan<'_> {
                 "network.protocol.name",
                 self.proto.as_bytes(),
             );
-            let client = self.peer.ip().to_canonical();
-            ip(out, "client.address", client);
-            peer(out, self.peer);
+            people(out, self.peer.ip().to_canonical(), self.peer);
             for (name, value) in [
                 ("server.address", self.sni),
                 ("umay.listener", Some(self.listener)),
@@ -389,21 +387,28 @@ fn status_code(out: &mut Vec<u8>, status: u16) {
     }
 }
 
-/// The address of a client, as it may be told.
-fn ip(out: &mut Vec<u8>, name: &str, ip: IpAddr) {
-    if privacy::shows_whole() {
-        attribute(out, ATTRIBUTE, name, IpText::of(ip).as_bytes());
+/// Who asked, and where the connection came from, as far as that may be told: its port only where its address is.
+fn people(out: &mut Vec<u8>, client: IpAddr, peer: SocketAddr) {
+    let connected = peer.ip().to_canonical();
+    let (of_client, whole) = (address(client), privacy::shows_whole());
+    attribute(out, ATTRIBUTE, "client.address", of_client.as_bytes());
+    let of_peer = if connected == client {
+        of_client
     } else {
-        let shown = privacy::shown(ip).to_string();
-        attribute(out, ATTRIBUTE, name, shown.as_bytes());
+        address(connected)
+    };
+    attribute(out, ATTRIBUTE, "network.peer.address", of_peer.as_bytes());
+    if whole {
+        integer(out, ATTRIBUTE, "network.peer.port", peer.port().into());
     }
 }
 
-/// Where a connection came from. Its port is told only where its address is.
-fn peer(out: &mut Vec<u8>, peer: SocketAddr) {
-    ip(out, "network.peer.address", peer.ip().to_canonical());
+/// An address, as it may be told.
+fn address(ip: IpAddr) -> IpText {
     if privacy::shows_whole() {
-        integer(out, ATTRIBUTE, "network.peer.port", peer.port().into());
+        IpText::of(ip)
+    } else {
+        IpText::word(privacy::shown(ip).to_string().as_bytes())
     }
 }
 

@@ -1,5 +1,8 @@
 //! A writer that is slow, broken or stopped, and files.
 
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::super::writer::{QUEUE, WAITING};
 use super::*;
 
 fn start(access: model::AccessLog, dropped: &SharedCounter) -> io::Result<Option<AccessWriter>> {
@@ -46,18 +49,85 @@ fn a_writer_that_is_stuck_costs_lines_not_time() {
     log.http(&bare());
     log.flush();
     arrivals.recv_timeout(PATIENCE).unwrap();
-    // The writer holds one batch; 256 wait; all beyond that is lost.
-    for _ in 0..300 {
+    // The writer holds one batch; so many wait; all beyond that is lost.
+    for _ in 0..QUEUE + 44 {
         log.http(&bare());
         log.http(&bare());
         log.flush();
     }
-    assert_eq!(dropped.get(), 2 * (300 - 256));
+    assert_eq!(dropped.get(), 2 * 44);
     assert!(!writer.reopen());
     drop(open);
     drop(log);
     assert!(writer.stop(PATIENCE));
-    assert_eq!(kept.values().len(), 1 + 2 * 256);
+    assert_eq!(kept.values().len(), 1 + 2 * QUEUE);
+}
+
+#[test]
+fn what_waits_is_bounded_by_the_memory_that_it_takes() {
+    let (open, gate) = channel();
+    let (arrived, arrivals) = channel();
+    let kept = Kept::default();
+    let dropped = SharedCounter::default();
+    let sink = Gate {
+        open: gate,
+        arrived,
+        kept: kept.clone(),
+    };
+    let writer = writer(sink, &dropped);
+    let log = writer.handle();
+    log.http(&bare());
+    log.flush();
+    arrivals.recv_timeout(PATIENCE).unwrap();
+    // Full batches, so many that those before the last would not have been too many.
+    let path = [b'p'; LONGEST];
+    let long = HttpEntry {
+        path: &path,
+        ..bare()
+    };
+    let mut lines = 1;
+    while dropped.get() == 0 {
+        log.http(&long);
+        lines += 1;
+        assert!(lines * LONGEST < 2 * WAITING, "nothing is dropped");
+    }
+    let lost = usize::try_from(dropped.get()).unwrap();
+    drop(open);
+    drop(log);
+    assert!(writer.stop(PATIENCE));
+    let written = kept.text();
+    assert_eq!(written.lines().count(), lines - lost);
+    assert!((WAITING / 2..WAITING).contains(&written.len()));
+}
+
+#[test]
+fn what_was_written_makes_room() {
+    let kept = Kept::default();
+    let dropped = SharedCounter::default();
+    let writer = writer(kept.clone(), &dropped);
+    let log = writer.handle();
+    let path = [b'p'; LONGEST];
+    let long = HttpEntry {
+        path: &path,
+        ..bare()
+    };
+    // Twice as many bytes as may wait, with a pause for the writer before there are too many.
+    let rounds = 2 * WAITING / LONGEST;
+    for round in 1..=rounds {
+        log.http(&long);
+        if round % 500 == 0 {
+            log.flush();
+            let deadline = Instant::now() + PATIENCE;
+            while writer.shared.waiting.load(Relaxed) > 0 {
+                assert!(Instant::now() < deadline, "nothing is written");
+                std::thread::yield_now();
+            }
+        }
+    }
+    drop(log);
+    assert!(writer.stop(PATIENCE));
+    assert_eq!(kept.text().lines().count(), rounds);
+    assert_eq!(dropped.get(), 0);
 }
 
 #[test]
@@ -188,11 +258,14 @@ fn steady_state_allocates_no_buffers() {
     let shared = &writer.shared;
     let buffer = shared.buffer();
     let address = buffer.as_ptr();
-    shared.recycle(buffer);
+    shared.keep(buffer);
     let again = shared.buffer();
     assert_eq!(again.as_ptr(), address);
     // One that a flood of long values has blown up is not kept.
     let blown = Vec::with_capacity(1 << 20);
-    shared.recycle(blown);
+    shared.keep(blown);
     assert!(shared.buffer().capacity() < 1 << 20);
+    // Nor is one that a few lines fitted into.
+    shared.keep(Vec::with_capacity(100));
+    assert!(shared.buffer().capacity() > BATCH);
 }
