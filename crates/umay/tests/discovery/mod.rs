@@ -106,7 +106,8 @@ impl Followed {
 
     /// A series of the metrics as they are published.
     pub(crate) fn series(&self, name: &str) -> Option<f64> {
-        let text = self.registry.encode(Format::OpenMetrics).unwrap();
+        let text = self.registry.encode(Format::OpenMetrics);
+        let text = String::from_utf8(text).unwrap();
         let mut values = text.lines().filter_map(|line| line.strip_prefix(name));
         values.next()?.trim().parse().ok()
     }
