@@ -17,7 +17,11 @@ const INTEGER: u32 = 3;
 /// Writes an attribute whose value is text. What is no UTF-8 in it becomes U+FFFD: a collector refuses
 /// the whole message for one wrong byte.
 pub fn attribute(out: &mut Vec<u8>, field: u32, name: &str, value: &[u8]) {
-    let value = lossy(value);
+    text(out, field, name, &lossy(value));
+}
+
+/// The same for text that is fit to be sent as it is, however long.
+pub fn text(out: &mut Vec<u8>, field: u32, name: &str, value: &str) {
     let any = length_of(STRING, value.len());
     prefix(
         out,
