@@ -186,7 +186,7 @@ impl Page<'_> {
             ),
         ] {
             let series = by_label(&all, |endpoint| endpoint.sum(cell), |l| left(l).get());
-            self.counters(name, help, series.into_iter());
+            self.counters(name, help, series);
         }
         let busy = by_label(&all, EndpointMetrics::in_flight, |_| 0);
         self.gauges(

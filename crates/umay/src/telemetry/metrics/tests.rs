@@ -372,7 +372,7 @@ fn all<'a>(message: &'a [u8], number: u64) -> impl Iterator<Item = Field<'a>> {
     fields.map(|(_, field)| field)
 }
 
-fn message<'a>(outer: &'a [u8], number: u64) -> &'a [u8] {
+fn message(outer: &[u8], number: u64) -> &[u8] {
     match all(outer, number).next() {
         Some(Field::Bytes(bytes)) => bytes,
         other => panic!("{number}: {other:?}"),
