@@ -156,6 +156,14 @@ impl Collector {
         }
     }
 
+    /// Connections that it has accepted.
+    pub fn connections(&self) -> usize {
+        match &self.place {
+            Place::Http(server) => server.connections(),
+            Place::Grpc(endpoint) => endpoint.connections(),
+        }
+    }
+
     /// How it is spoken to.
     pub fn protocol(&self) -> &'static str {
         match &self.place {

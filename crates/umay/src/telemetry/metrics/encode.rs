@@ -58,6 +58,7 @@ impl Page<'_> {
         let workers = Workers(registry.workers());
         self.process(registry);
         self.traces(&registry.traces);
+        self.pushes(&registry.pushes);
         self.connections(&workers);
         self.tls(&workers);
         self.certificates(&registry.certificates.load());

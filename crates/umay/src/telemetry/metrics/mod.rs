@@ -17,6 +17,7 @@ mod otlp;
 mod page;
 mod process;
 mod prometheus;
+mod pushes;
 mod registry;
 mod route;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use format::Format;
 pub use native::{Native, SCHEMA};
 pub use otlp::{Points, Starts};
 pub use page::{Family, Kind, Labels, Number, Sink, Summed, Value};
+pub use pushes::PushMetrics;
 pub use registry::Registry;
 pub use route::{Exchange, RouteMetrics};
 pub use traces::TraceMetrics;

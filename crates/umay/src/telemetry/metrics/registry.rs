@@ -13,6 +13,7 @@ use super::endpoint::Places;
 use super::format::Format;
 use super::page::{Page, Sink};
 use super::prometheus::Messages;
+use super::pushes::PushMetrics;
 use super::route::RouteMetrics;
 use super::text::Text;
 use super::traces::TraceMetrics;
@@ -34,6 +35,8 @@ pub struct Registry {
     access_log_dropped: SharedCounter,
     /// What became of spans.
     pub traces: Arc<TraceMetrics>,
+    /// What became of pushes of all this.
+    pub pushes: PushMetrics,
     /// Configurations that were read while the process ran.
     pub config: ConfigMetrics,
     /// For how long certificates are good; another one takes its place with another configuration.
@@ -61,6 +64,7 @@ impl Registry {
             places: Places::default(),
             access_log_dropped: SharedCounter::default(),
             traces: Arc::default(),
+            pushes: PushMetrics::default(),
             config: ConfigMetrics::default(),
             certificates: ArcSwap::default(),
             started: SystemTime::now(),
