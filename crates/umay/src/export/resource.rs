@@ -17,6 +17,8 @@ pub fn resource(service_name: &str, attributes: &[(String, String)]) -> Vec<u8> 
         ("service.name", service_name),
         ("service.version", version),
         ("service.instance.id", instance.as_str()),
+        ("host.arch", architecture()),
+        ("os.type", std::env::consts::OS),
         ("telemetry.sdk.name", "umay"),
         ("telemetry.sdk.language", "rust"),
         ("telemetry.sdk.version", version),
@@ -30,6 +32,17 @@ pub fn resource(service_name: &str, attributes: &[(String, String)]) -> Vec<u8> 
         attribute(&mut out, ATTRIBUTE, name, value.as_bytes());
     }
     out
+}
+
+/// The machine, in the words of OpenTelemetry's conventions.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "arm" => "arm32",
+        "powerpc64" => "ppc64",
+        other => other,
+    }
 }
 
 /// A number that no other process has; the same for all signals, and after a reload.

@@ -28,6 +28,9 @@ use starts::{Round, nanos};
 /// and what comes on top of this, one point and the frame, is far less than that.
 const FULL: usize = 512 * 1024;
 
+/// The family that tells what is measured. A collector makes it of the resource, which tells the same.
+const TARGET: &str = "target";
+
 /// `metrics` of `ScopeMetrics`.
 const METRIC: u32 = 2;
 /// Fields of `Metric`.
@@ -66,16 +69,7 @@ impl Starts {
         told: SystemTime,
     ) -> Vec<Points> {
         let round = self.begin(SystemTime::now(), registry.started());
-        let mut writer = Writer {
-            round,
-            exponential: histograms == Histograms::Exponential,
-            told: nanos(told),
-            help: String::new(),
-            family: Named::default(),
-            points: Points::default(),
-            part: Points::default(),
-            parts: Vec::new(),
-        };
+        let mut writer = Writer::new(round, histograms, nanos(told));
         registry.describe(&mut writer);
         writer.finish()
     }
@@ -86,6 +80,8 @@ struct Writer<'a> {
     exponential: bool,
     /// Exemplars from before were told already.
     told: u64,
+    /// The present family is [`TARGET`], and left out.
+    is_target: bool,
     /// The present family.
     help: String,
     family: Named,
@@ -95,7 +91,21 @@ struct Writer<'a> {
     parts: Vec<Points>,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    fn new(round: Round<'a>, histograms: Histograms, told: u64) -> Self {
+        Self {
+            round,
+            exponential: histograms == Histograms::Exponential,
+            told,
+            is_target: false,
+            help: String::new(),
+            family: Named::default(),
+            points: Points::default(),
+            part: Points::default(),
+            parts: Vec::new(),
+        }
+    }
+
     fn finish(mut self) -> Vec<Points> {
         self.end_family();
         if self.part.count > 0 {
@@ -177,12 +187,16 @@ impl Writer<'_> {
 impl Sink for Writer<'_> {
     fn family(&mut self, family: &Family<'_>) {
         self.end_family();
+        self.is_target = family.name == TARGET;
         self.family = named(family);
         self.help.clear();
         self.help.push_str(family.help);
     }
 
     fn series(&mut self, labels: Labels<'_>, value: Value<'_>) {
+        if self.is_target {
+            return;
+        }
         match value {
             Value::Number(number) => self.number(labels, number),
             Value::Histogram(summed) => self.histogram(labels, summed),
