@@ -30,7 +30,7 @@ kinds! {
     AccessLog = "access_log", "The access log.";
     EventLog = "event_log", "The event log, on standard error.";
     Traces = "traces", "Spans, as they are sent to a collector.";
-    Metrics = "metrics", "Metrics and the pages of the admin listener.";
+    Metrics = "metrics", "Metrics and the pages of the admin listener; metrics as they are pushed to a collector.";
     Endpoints = "endpoints", "Requests and streams, as they go to endpoints.";
     ForwardedHeaders = "forwarded_headers", "Headers that tell endpoints who the client is.";
     RouteHeaders = "route_headers", "Headers of a route's own with something about the client in them.";
@@ -79,6 +79,7 @@ pub fn inventory(model: &Model) -> Vec<Entry> {
         "counts only",
         "until the process ends",
     ));
+    all.extend(pushed(model));
     for upstream in model.upstreams.values() {
         of_upstream(model, upstream, &mut all);
     }
@@ -147,6 +148,17 @@ fn traces(model: &Model) -> Option<Entry> {
         format!("the collector at {host}, port {port}"),
         data.join(", "),
         "credentials in paths and queries are left out, addresses are shown as in the access log",
+        "by the collector",
+    ))
+}
+
+fn pushed(model: &Model) -> Option<Entry> {
+    let Endpoint { host, port, .. } = &model.push.as_ref()?.collector.endpoint;
+    Some(entry(
+        Kind::Metrics,
+        format!("the collector at {host}, port {port}"),
+        "none: no attribute is about a client; ids of traces, if requests are recorded",
+        "counts only",
         "by the collector",
     ))
 }

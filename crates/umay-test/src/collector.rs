@@ -1,4 +1,4 @@
-//! A collector of traces: speaks OTLP over HTTP or gRPC, reads it with the types that OpenTelemetry
+//! A collector of spans and metrics: speaks OTLP over HTTP or gRPC, reads it with the types that OpenTelemetry
 //! publishes, and says what a test tells it to say.
 
 use std::collections::BTreeMap;
@@ -15,6 +15,8 @@ use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message as _;
 use rustls::ServerConfig;
 
+use crate::collected::{self, Point};
+use crate::conn::Conn;
 use crate::http::Message;
 use crate::http2::{Endpoint, Stream};
 use crate::server::{Server, answer};
@@ -55,7 +57,7 @@ impl Span {
 pub enum Reply {
     /// It takes it.
     Take,
-    /// It takes all but so many spans.
+    /// It takes all but so many spans or points.
     Partial(i64),
     /// Over HTTP this status line and these fields (whole lines); over gRPC this status.
     Refuse(&'static str, &'static str, u32),
@@ -65,12 +67,15 @@ pub enum Reply {
     Close,
     /// Nothing at all.
     Hang,
+    /// An answer that never ends.
+    Endless,
 }
 
 /// What came, for who asks.
 #[derive(Default)]
 struct Shared {
     spans: Mutex<Vec<Span>>,
+    points: Mutex<Vec<Point>>,
     heads: Mutex<Vec<Message>>,
     messages: AtomicUsize,
 }
@@ -101,13 +106,12 @@ impl Collector {
     ) -> Self {
         let shared = Arc::<Shared>::default();
         let (of_server, say): (_, Say) = (Arc::clone(&shared), Arc::new(say));
-        let script = move |conn: &mut crate::conn::Conn, _: usize| {
+        let script = move |conn: &mut Conn, _: usize| {
             conn.set_deadline(std::time::Duration::from_secs(600));
             while let Some(request) = conn.read_request()? {
-                let Some(bytes) = of_server.posted(&request, &say)? else {
+                if !of_server.posted(conn, &request, &say)? {
                     return Ok(());
-                };
-                conn.send(bytes)?;
+                }
             }
             Ok(())
         };
@@ -152,12 +156,34 @@ impl Collector {
         }
     }
 
-    /// The lines of `[tracing]` that lead to it and record everything, as often as can be.
-    pub fn toml(&self) -> String {
-        let protocol = match &self.place {
+    /// Connections that it has accepted.
+    pub fn connections(&self) -> usize {
+        match &self.place {
+            Place::Http(server) => server.connections(),
+            Place::Grpc(endpoint) => endpoint.connections(),
+        }
+    }
+
+    /// How it is spoken to.
+    pub fn protocol(&self) -> &'static str {
+        match &self.place {
             Place::Http(_) => "http/protobuf",
             Place::Grpc(_) => "grpc",
-        };
+        }
+    }
+
+    /// The lines of `[metrics]` that lead to it.
+    pub fn metrics(&self, interval: &str) -> String {
+        format!(
+            "metrics.endpoint = \"http://{}\"\nmetrics.protocol = \"{}\"\nmetrics.interval = \"{interval}\"\n",
+            self.addr(),
+            self.protocol()
+        )
+    }
+
+    /// The lines of `[tracing]` that lead to it and record everything, as often as can be.
+    pub fn toml(&self) -> String {
+        let protocol = self.protocol();
         format!(
             "tracing.endpoint = \"http://{}\"\ntracing.protocol = \"{protocol}\"\n\
              tracing.ratio = 1\ntracing.interval = \"10ms\"\n",
@@ -178,6 +204,21 @@ impl Collector {
     /// All spans that it has taken.
     pub fn spans(&self) -> Vec<Span> {
         self.shared.spans.lock().unwrap().clone()
+    }
+
+    /// All points that it has taken.
+    pub fn points(&self) -> Vec<Point> {
+        self.shared.points.lock().unwrap().clone()
+    }
+
+    /// Waits for a push that has this point; gives all points of it, if it is one message.
+    #[track_caller]
+    pub fn push(&self, what: &str, is_it: impl Fn(&Point) -> bool) -> Vec<Point> {
+        eventually(&format!("a push with {what}"), || {
+            let all = self.points();
+            let time = all.iter().find(|point| is_it(point))?.time;
+            Some(all.into_iter().filter(|point| point.time == time).collect())
+        })
     }
 
     /// Waits for the spans of a trace to be so many, in the order of their start: the server's first.
@@ -203,7 +244,21 @@ impl Collector {
 }
 
 impl Shared {
-    fn take(&self, message: &[u8]) -> io::Result<()> {
+    fn take(&self, target: &str, message: &[u8]) -> io::Result<()> {
+        match target {
+            "/v1/traces" | "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => {
+                self.take_spans(message)
+            }
+            "/v1/metrics" | "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => {
+                let points = collected::points(message)?;
+                self.points.lock().unwrap().extend(points);
+                Ok(())
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    fn take_spans(&self, message: &[u8]) -> io::Result<()> {
         let request = ExportTraceServiceRequest::decode(message).map_err(io::Error::other)?;
         let mut spans = self.spans.lock().unwrap();
         for resource_spans in request.resource_spans {
@@ -218,26 +273,35 @@ impl Shared {
         Ok(())
     }
 
-    fn posted(&self, request: &Message, say: &Say) -> io::Result<Option<Vec<u8>>> {
+    /// Answers; false if the connection is not used again.
+    fn posted(&self, conn: &mut Conn, request: &Message, say: &Say) -> io::Result<bool> {
         let number = self.messages.fetch_add(1, Ordering::SeqCst);
         self.heads.lock().unwrap().push(request.clone());
         assert_eq!(request.get("content-type"), Some("application/x-protobuf"));
         let body = unpacked(&request.body, request.get("content-encoding"))?;
         let kind = "Content-Type: application/x-protobuf\r\n";
-        Ok(match say(number) {
+        let answer = match say(number) {
             Reply::Take => {
-                self.take(&body)?;
-                Some(answer("200 OK", kind, response(0)))
+                self.take(request.target(), &body)?;
+                answer("200 OK", kind, response(0))
             }
-            Reply::Partial(rejected) => Some(answer("200 OK", kind, response(rejected))),
-            Reply::Refuse(status, fields, _) => Some(answer(status, fields, "no")),
-            Reply::Nonsense => Some(answer("200 OK", "", [0xff; 300])),
-            Reply::Close => None,
+            Reply::Partial(rejected) => answer("200 OK", kind, response(rejected)),
+            Reply::Refuse(status, fields, _) => answer(status, fields, "no"),
+            Reply::Nonsense => answer("200 OK", "", [0xff; 300]),
+            Reply::Close => return Ok(false),
             Reply::Hang => {
                 std::thread::sleep(std::time::Duration::from_secs(3600));
-                None
+                return Ok(false);
             }
-        })
+            Reply::Endless => {
+                conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+                loop {
+                    conn.send("4\r\nmore\r\n")?;
+                }
+            }
+        };
+        conn.send(answer)?;
+        Ok(true)
     }
 
     fn called(&self, stream: &mut Stream, say: &Say) -> io::Result<()> {
@@ -247,8 +311,7 @@ impl Shared {
             stream.request().get("content-type"),
             Some("application/grpc")
         );
-        let target = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-        assert_eq!(stream.request().target(), target);
+        let target = stream.request().target().to_owned();
         let encoding = stream.request().get("grpc-encoding").map(str::to_owned);
         let body = stream.read_to_end()?;
         let (prefix, message) = body.split_at(5);
@@ -264,7 +327,7 @@ impl Shared {
         };
         match say(number) {
             Reply::Take => {
-                self.take(&message)?;
+                self.take(&target, &message)?;
                 say_well(response(0))
             }
             Reply::Partial(rejected) => say_well(response(rejected)),
@@ -276,6 +339,12 @@ impl Shared {
                 stream.respond(200, &[], false)?;
                 stream.send(&[0xff; 300])?;
                 stream.finish(&[("grpc-status", "?")])
+            }
+            Reply::Endless => {
+                stream.respond(200, &kind, false)?;
+                loop {
+                    stream.send(b"more")?;
+                }
             }
             Reply::Close => Err(io::ErrorKind::ConnectionAborted.into()),
             Reply::Hang => {
@@ -325,7 +394,7 @@ fn read(span: &proto::Span, resource: &BTreeMap<String, String>) -> Span {
     }
 }
 
-fn attributes(all: &[KeyValue]) -> BTreeMap<String, String> {
+pub(crate) fn attributes(all: &[KeyValue]) -> BTreeMap<String, String> {
     let text = |value: &Option<AnyValue>| match value.as_ref().and_then(|v| v.value.as_ref()) {
         Some(Value::StringValue(text)) => text.clone(),
         Some(Value::IntValue(number)) => number.to_string(),

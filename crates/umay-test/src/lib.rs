@@ -15,6 +15,7 @@
 )]
 
 mod certs;
+pub mod collected;
 pub mod collector;
 mod conn;
 pub mod consul;

@@ -23,7 +23,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -35,7 +35,7 @@ use umay_core::model::Model;
 
 use crate::admin::AdminState;
 use crate::drain::Phase;
-use crate::export::Exporter;
+use crate::export::{Exporter, Pusher};
 use crate::keeper::Keeper;
 use crate::listener;
 use crate::original;
@@ -64,6 +64,7 @@ pub struct App {
     admin: Admins,
     access: Option<AccessWriter>,
     exporter: Option<Exporter>,
+    pusher: Option<Pusher>,
     keeper: Keeper,
     threads: Threads,
     /// Where it listens, by the listener's name.
@@ -118,6 +119,7 @@ impl App {
         let status = control::with_by_hand(status::status(&plan, &health, &shown), &by_hand);
         let access = open_access_log(model, &plan)?;
         let exporter = start_exporter(model, &plan)?;
+        let pusher = start_pusher(model, &plan, None)?;
         let keeper = Keeper::start(&plan.upstreams, &model.dns, &by_hand)
             .context("cannot watch over upstreams")?;
         let (ask, asks) = mpsc::channel(1);
@@ -169,6 +171,7 @@ impl App {
             admin,
             access,
             exporter,
+            pusher,
             keeper,
             threads,
             listening,
@@ -318,9 +321,15 @@ impl App {
         // Before the admin listener, so that what it counts is told as long as can be.
         self.admin.stop_socket();
         drop(self.keeper);
-        if let Some(exporter) = self.exporter {
-            exporter.stop(LAST_WORDS);
-        }
+        // One collector that does not answer is not waited for twice.
+        thread::scope(|scope| {
+            if let Some(pusher) = self.pusher {
+                scope.spawn(|| pusher.stop(LAST_WORDS));
+            }
+            if let Some(exporter) = self.exporter {
+                exporter.stop(LAST_WORDS);
+            }
+        });
         if let Some(access) = self.access {
             access.stop(LAST_WORDS);
         }
@@ -341,6 +350,18 @@ fn start_exporter(model: &Model, plan: &Plan) -> anyhow::Result<Option<Exporter>
     };
     let started = Exporter::start(tracing, plan.collector_tls.clone(), &plan.registry.traces);
     started.map(Some).context("cannot start to export spans")
+}
+
+fn start_pusher(
+    model: &Model,
+    plan: &Plan,
+    former: Option<&Pusher>,
+) -> anyhow::Result<Option<Pusher>> {
+    let Some(push) = &model.push else {
+        return Ok(None);
+    };
+    let started = Pusher::start(push, plan.push_tls.clone(), &plan.registry, former);
+    started.map(Some).context("cannot start to push metrics")
 }
 
 /// The workers' threads, and how they are spoken to.

@@ -82,7 +82,7 @@ fn typed(around: &Around, node: &Node, path: &str) -> Node {
                 return node.clone();
             }
             // What a collector is sent opens its door.
-            let secret = path == "tracing.headers";
+            let secret = matches!(path, "tracing.headers" | "metrics.headers");
             let below = |(name, place, node): &(String, Place, Node)| {
                 let node = match headers {
                     true => header(around, secret || secret::is_secret(name), node),

@@ -5,6 +5,7 @@
 //! an unknown key. A problem never ends the reading, so all of them are told at once.
 
 mod check;
+mod collector;
 mod discover;
 mod effective;
 mod endpoints;
@@ -15,6 +16,7 @@ mod include;
 mod keys;
 mod listeners;
 mod log;
+mod metrics;
 mod named;
 mod otel;
 mod picking;
@@ -104,6 +106,15 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
     hints::examples(&root, &mut read);
     problems.extend(read);
     problems.sort_by_cached_key(|problem| problem.order(sources));
+    // A variable of OpenTelemetry is read for each signal, and told of once.
+    let mut told = Vec::new();
+    problems.retain(|problem| {
+        let again = told.contains(problem);
+        if matches!(problem.place, Place::Env(_)) && !again {
+            told.push(problem.clone());
+        }
+        !again
+    });
     let has_errors = problems.iter().any(|p| p.severity == Severity::Error);
     match model {
         Some(model) if !has_errors => Ok(Loaded {
@@ -131,6 +142,7 @@ fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
     let privacy = log::privacy(reader, &mut top);
     log::together(reader, &top, &mut log, &privacy);
     let tracing = tracing::read(reader, &mut top);
+    let push = metrics::read(reader, &mut top, tracing.as_ref());
     let timeouts = settings::timeouts(reader, &mut top);
     let limits = settings::limits(reader, &mut top);
     let http2 = settings::http2(reader, &mut top);
@@ -150,6 +162,7 @@ fn document(reader: &mut Reader, root: &tree::Node) -> Option<Model> {
         log,
         privacy,
         tracing,
+        push,
         timeouts,
         limits,
         http2,

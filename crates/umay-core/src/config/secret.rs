@@ -103,10 +103,12 @@ pub(super) fn references(around: &Around, root: &Node) -> Vec<Reference> {
             }
         }
     }
-    let headers = at(root, "tracing").and_then(|tracing| at(tracing, "headers"));
-    if let Some(Value::Table(table)) = headers.map(|node| &node.value) {
-        let all = table.iter();
-        found.extend(all.filter_map(|(.., node)| reference(around, node)));
+    for signal in ["tracing", "metrics"] {
+        let headers = at(root, signal).and_then(|signal| at(signal, "headers"));
+        if let Some(Value::Table(table)) = headers.map(|node| &node.value) {
+            let all = table.iter();
+            found.extend(all.filter_map(|(.., node)| reference(around, node)));
+        }
     }
     found
 }

@@ -317,6 +317,21 @@ impl<'a> Section<'a> {
             .map(|(_, place, _)| place)
     }
 
+    /// True if a key of a table has a text that does not switch it off.
+    pub(super) fn has_on(&self, table: &str, key: &str) -> bool {
+        let entry = |table: &'a Table, key: &str| {
+            let found = table.iter().find(|(have, ..)| have == key);
+            found.map(|(.., node)| &node.value)
+        };
+        let Some(Value::Table(inner)) = entry(self.table, table) else {
+            return false;
+        };
+        match entry(inner, key) {
+            Some(Value::Text(text) | Value::Untyped(text)) => text != "off",
+            other => other.is_some(),
+        }
+    }
+
     /// The section at a key.
     pub(super) fn section(&mut self, reader: &mut Reader, key: &'static str) -> Option<Self> {
         let path = format!("{}{key}", self.path);

@@ -15,6 +15,7 @@ mod include;
 mod keys;
 mod listeners;
 mod log;
+mod metrics;
 mod picking;
 mod random;
 mod routes;

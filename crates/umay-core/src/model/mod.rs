@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 mod log;
+mod push;
 mod settings;
 mod tracing;
 mod upstream;
@@ -20,6 +21,7 @@ pub use log::{
     AccessLog, Addresses, EVERY, EventFormat, Log, LogField, LogFormat, LogPart, LogTemplate,
     Privacy, Rotate, Syslog,
 };
+pub use push::{Histograms, Push};
 pub use settings::{Http2, Limits, Timeouts};
 pub use tracing::{Collector, Otlp, Tracing};
 pub use upstream::{
@@ -52,6 +54,8 @@ pub struct Model {
     pub privacy: Privacy,
     /// Traces; `None` (default) if nothing is traced.
     pub tracing: Option<Tracing>,
+    /// Where metrics are pushed; `None`: nowhere.
+    pub push: Option<Push>,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// Caps.

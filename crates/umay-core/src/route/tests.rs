@@ -31,6 +31,7 @@ pub(super) fn model(routes: Vec<Route>) -> Model {
         },
         privacy: crate::model::Privacy::default(),
         tracing: None,
+        push: None,
         timeouts: Timeouts::default(),
         limits: Limits::default(),
         http2: crate::model::Http2::default(),

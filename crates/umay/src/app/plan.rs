@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 
 use umay_core::config::{Place, Shown, Sources};
-use umay_core::model::{Model, Name};
+use umay_core::model::{Collector, Model, Name};
 
 use super::certificates;
 use super::syslog::ToSyslog;
@@ -25,6 +25,8 @@ pub struct Plan {
     pub(super) collector_tls: Option<ClientTls>,
     /// TLS to the syslog of the access log, the same way.
     pub(super) syslog: Option<ToSyslog>,
+    /// The same to the collector of metrics.
+    pub(super) push_tls: Option<ClientTls>,
     /// What is questionable about files that are read again and again.
     doubts: Vec<TlsProblem>,
     /// Certificates that have expired or soon will; of the first plan only, since the process goes on telling itself.
@@ -94,13 +96,15 @@ impl Plan {
                 Err(more) => problems.extend(more),
             }
         }
-        let collector = model.tracing.as_ref().map(|tracing| &tracing.collector);
-        let collector = collector.filter(|collector| collector.endpoint.scheme.is_tls());
-        let collector_tls = collector.map(|collector| ClientTls::load(&collector.tls));
-        let collector_tls = collector_tls.transpose().unwrap_or_else(|more| {
-            problems.extend(more);
-            None
-        });
+        let spans = model.tracing.as_ref().map(|tracing| &tracing.collector);
+        let collector_tls = collector_tls(spans, &mut problems);
+        let metrics = model.push.as_ref().map(|push| &push.collector);
+        // What is wrong with the files of one collector is told once.
+        let shared = metrics.map(|to| &to.tls) == spans.map(|to| &to.tls);
+        let push_tls = match shared && !problems.is_empty() {
+            true => None,
+            false => self::collector_tls(metrics, &mut problems),
+        };
         let syslog = ToSyslog::load(model).unwrap_or_else(|more| {
             problems.extend(more);
             None
@@ -116,6 +120,7 @@ impl Plan {
             workers,
             collector_tls,
             syslog,
+            push_tls,
             doubts: doubts.collect(),
             expiring: Vec::new(),
             told: HashSet::new(),
@@ -166,5 +171,20 @@ impl Plan {
             let certificate = upstream.tls()?.certificate()?;
             Some((upstream.name.as_str(), certificate))
         })
+    }
+}
+
+/// TLS to a collector, if there is one that is spoken to over it.
+fn collector_tls(
+    collector: Option<&Collector>,
+    problems: &mut Vec<TlsProblem>,
+) -> Option<ClientTls> {
+    let collector = collector.filter(|collector| collector.endpoint.scheme.is_tls())?;
+    match ClientTls::load(&collector.tls) {
+        Ok(tls) => Some(tls),
+        Err(more) => {
+            problems.extend(more);
+            None
+        }
     }
 }

@@ -16,9 +16,10 @@ use umay_core::model::{EventFormat, Log, Model};
 
 use super::status::Shown;
 use super::{
-    App, Plan, bind, most_connections, open_access_log, share, start_exporter, supervisor,
+    App, Plan, bind, most_connections, open_access_log, share, start_exporter, start_pusher,
+    supervisor,
 };
-use crate::export::Exporter;
+use crate::export::{Exporter, Pusher};
 use crate::original;
 use crate::site::Site;
 use crate::telemetry::access::{AccessLog, AccessWriter};
@@ -143,6 +144,7 @@ impl App {
         let admin = admin.map_err(|error| format!("{error:#}"))?;
         let access = self.other_access_log(&model, &plan)?;
         let exporter = self.other_exporter(&model, &plan)?;
+        let pusher = self.other_pusher(&model, &plan)?;
         // From here on nothing can go wrong.
         for warning in &warnings {
             tracing::warn!("{warning}");
@@ -167,6 +169,12 @@ impl App {
             && let Some(former) = std::mem::replace(&mut self.exporter, exporter)
         {
             // It has all spans that were recorded before.
+            drop(tokio::task::spawn_blocking(|| former.stop(PATIENCE)));
+        }
+        if let Some(pusher) = pusher
+            && let Some(former) = std::mem::replace(&mut self.pusher, pusher)
+        {
+            // Its collector is told how all stood in the end.
             drop(tokio::task::spawn_blocking(|| former.stop(PATIENCE)));
         }
         if let Err(error) = self.admin.start(admin) {
@@ -288,6 +296,20 @@ impl App {
             return Ok(None);
         }
         let started = start_exporter(model, plan);
+        started.map(Some).map_err(|error| format!("{error:#}"))
+    }
+
+    /// What pushes the metrics of a model, if that is another than now.
+    fn other_pusher(&self, model: &Model, plan: &Plan) -> Result<Option<Option<Pusher>>, String> {
+        let same = match (&self.pusher, &model.push) {
+            (Some(pusher), Some(push)) => pusher.is_for(push, plan.push_tls.as_ref()),
+            (None, None) => true,
+            _ => false,
+        };
+        if same {
+            return Ok(None);
+        }
+        let started = start_pusher(model, plan, self.pusher.as_ref());
         started.map(Some).map_err(|error| format!("{error:#}"))
     }
 

@@ -1,5 +1,6 @@
 //! What a collector says of a message.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -26,7 +27,24 @@ pub struct Failed {
     pub again: Option<Duration>,
     /// Why, for people.
     pub why: String,
+    /// What to do; may be empty.
+    pub hint: &'static str,
 }
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.hint {
+            "" => f.write_str(&self.why),
+            hint => write!(f, "{} ({hint})", self.why),
+        }
+    }
+}
+
+/// What to do if there is nothing at the path, or the method is not known.
+const NOT_THERE: &str =
+    "it does not take these there: see the `endpoint`, or turn this off with endpoint = \"off\"";
+/// If it does not know who asks.
+const NOT_LET_IN: &str = "see the `headers`, where a key or token belongs";
 
 impl Failed {
     /// For a reason that may pass.
@@ -34,6 +52,7 @@ impl Failed {
         Self {
             again: Some(Duration::ZERO),
             why: why.into(),
+            hint: "",
         }
     }
 
@@ -42,6 +61,7 @@ impl Failed {
         Self {
             again: None,
             why: why.into(),
+            hint: "",
         }
     }
 }
@@ -101,7 +121,12 @@ pub(super) fn by_status(
         format!("status {status}: {told}")
     };
     let again = matches!(status, 429 | 502 | 503 | 504).then(|| rest(retry_after));
-    Err(Failed { again, why })
+    let hint = match status {
+        401 | 403 => NOT_LET_IN,
+        404 | 405 => NOT_THERE,
+        _ => "",
+    };
+    Err(Failed { again, why, hint })
 }
 
 /// `Retry-After`: seconds or a date (RFC 9110 section 10.2.3).
@@ -144,7 +169,13 @@ pub(super) fn by_code(
         8 => asked,
         _ => None,
     };
-    Err(Failed { again, why })
+    let hint = match code {
+        // PERMISSION_DENIED, UNAUTHENTICATED; UNIMPLEMENTED.
+        7 | 16 => NOT_LET_IN,
+        12 => NOT_THERE,
+        _ => "",
+    };
+    Err(Failed { again, why, hint })
 }
 
 /// How long to wait: `RetryInfo` among the details of a `google.rpc.Status`.
@@ -203,6 +234,8 @@ mod tests {
             let failed = by_status(status, retry_after, b"no\n").unwrap_err();
             assert_eq!(failed.again.map(|wait| wait.as_secs()), again, "{status}");
             assert_eq!(failed.why, format!("status {status}: no"));
+            let helps = matches!(status, 401 | 404);
+            assert_eq!(failed.to_string() != failed.why, helps, "{failed}");
         }
         assert_eq!(by_status(200, None, b""), Ok(Accepted::default()));
         assert_eq!(by_status(202, None, b"<html>\xff"), Ok(Accepted::default()));

@@ -30,6 +30,8 @@ pub(super) const MOST_ANSWER: usize = 64 * 1024;
 pub enum Signal {
     /// `ExportTraceServiceRequest`.
     Traces,
+    /// `ExportMetricsServiceRequest`.
+    Metrics,
 }
 
 impl Signal {
@@ -37,6 +39,7 @@ impl Signal {
     fn method(self) -> &'static str {
         match self {
             Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
         }
     }
 }

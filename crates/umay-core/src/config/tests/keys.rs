@@ -64,11 +64,9 @@ pub(super) fn document_with(path: &str, value: &str) -> String {
         _ if path.starts_with("to.") || path.starts_with("upstream.NAME.") => {
             document_with_upstream(path, key, &line)
         }
-        _ if path.starts_with("tracing.") => document_with_tracing(path, key, &line),
-        _ if path.starts_with("log.tls.") => {
-            let secure = "log.access = \"syslog:tls://a\"\n";
-            let pair = pair_of(key);
-            format!("{BASE}{secure}[log.tls]\n{line}{pair}")
+        _ if path.starts_with("log.tls.") => document_with_syslog(key, &line),
+        _ if path.starts_with("tracing.") || path.starts_with("metrics.") => {
+            document_with_signal(path, key, &line)
         }
         _ => match path.rsplit_once('.').map_or("", |(table, _)| table) {
             "" => format!("{BASE}{line}"),
@@ -106,16 +104,23 @@ fn pair_of(key: &str) -> &'static str {
     }
 }
 
-/// The same for a key of tracing.
-fn document_with_tracing(path: &str, key: &str, line: &str) -> String {
+/// The same for a key of TLS to a syslog.
+fn document_with_syslog(key: &str, line: &str) -> String {
+    let secure = "log.access = \"syslog:tls://a\"\n";
+    format!("{BASE}{secure}[log.tls]\n{line}{}", pair_of(key))
+}
+
+/// The same for a key of tracing or of metrics.
+fn document_with_signal(path: &str, key: &str, line: &str) -> String {
     let pair = pair_of(key);
-    match path {
-        "tracing.endpoint" => format!("{BASE}[tracing]\n{line}"),
-        _ if path.starts_with("tracing.tls.") => {
-            let secure = "tracing.endpoint = \"https://a\"\n";
-            format!("{BASE}{secure}[tracing.tls]\n{line}{pair}")
+    let signal = path.split('.').next().unwrap();
+    match path.strip_prefix(signal).unwrap() {
+        ".endpoint" => format!("{BASE}[{signal}]\n{line}"),
+        rest if rest.starts_with(".tls.") => {
+            let secure = format!("{signal}.endpoint = \"https://a\"\n");
+            format!("{BASE}{secure}[{signal}.tls]\n{line}{pair}")
         }
-        _ => format!("{BASE}[tracing]\nendpoint = \"http://127.0.0.1\"\n{line}"),
+        _ => format!("{BASE}[{signal}]\nendpoint = \"http://127.0.0.1\"\n{line}"),
     }
 }
 
@@ -237,7 +242,9 @@ fn the_parser_asks_for_the_keys_of_the_list_and_no_others() {
         // The tables in `certs` are told there.
         let told = path == "certs.cert" || path == "certs.key" || path == "upstream";
         // So are values that stand elsewhere.
-        let told = told || path.starts_with("tracing.headers.NAME.");
+        let told = told
+            || path.starts_with("tracing.headers.NAME.")
+            || path.starts_with("metrics.headers.NAME.");
         assert!(listed || told, "{path} is read but not in the list");
     }
 }

@@ -66,6 +66,7 @@ impl Page<'_> {
         self.process(registry);
         self.configuration(&registry.config);
         self.traces(&registry.traces);
+        self.pushes(&registry.pushes);
         self.connections(&workers);
         self.tls(&workers);
         self.certificates(&registry.certificates.load());

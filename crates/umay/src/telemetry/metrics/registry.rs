@@ -15,6 +15,7 @@ use super::listener::ListenerMetrics;
 use super::page::{Page, Sink};
 use super::places::Kinds;
 use super::prometheus::Messages;
+use super::pushes::PushMetrics;
 use super::route::{LeftRoutes, RouteMetrics};
 use super::text::Text;
 use super::traces::TraceMetrics;
@@ -39,6 +40,8 @@ pub struct Registry {
     access_log_dropped: SharedCounter,
     /// What became of spans.
     pub traces: Arc<TraceMetrics>,
+    /// What became of pushes of all this.
+    pub pushes: PushMetrics,
     /// Configurations that were read while the process ran.
     pub config: ConfigMetrics,
     /// For how long certificates are good; another one takes its place with another configuration.
@@ -61,6 +64,7 @@ impl Registry {
             left_discoveries: DiscoveryMetrics::none_left(),
             access_log_dropped: SharedCounter::default(),
             traces: Arc::default(),
+            pushes: PushMetrics::default(),
             config: ConfigMetrics::default(),
             certificates: ArcSwap::default(),
             started: SystemTime::now(),

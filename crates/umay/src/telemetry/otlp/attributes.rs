@@ -75,7 +75,11 @@ const fn tag(field: u32, kind: u64) -> u8 {
 
 #[inline(never)]
 fn long_attribute(out: &mut Vec<u8>, field: u32, name: &str, value: &[u8]) {
-    let value = lossy(value);
+    text(out, field, name, &lossy(value));
+}
+
+/// The same for text that is fit to be sent as it is, however long.
+pub fn text(out: &mut Vec<u8>, field: u32, name: &str, value: &str) {
     let any = length_of(STRING, value.len());
     prefix(
         out,

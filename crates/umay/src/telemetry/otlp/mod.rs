@@ -9,4 +9,4 @@ mod attributes;
 pub use super::protobuf::{
     Field, Reader, bytes, fixed32, fixed64, length_of, nested, number, prefix,
 };
-pub use attributes::{LONGEST, attribute, composed, integer, lossy};
+pub use attributes::{LONGEST, attribute, composed, integer, lossy, text};
