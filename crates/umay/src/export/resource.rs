@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 
+use crate::telemetry::metrics::architecture;
 use crate::telemetry::otlp::{attribute, bytes, length_of, prefix};
 
 /// `attributes` of `Resource`.
@@ -32,17 +33,6 @@ pub fn resource(service_name: &str, attributes: &[(String, String)]) -> Vec<u8> 
         attribute(&mut out, ATTRIBUTE, name, value.as_bytes());
     }
     out
-}
-
-/// The machine, in the words of OpenTelemetry's conventions.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "arm" => "arm32",
-        "powerpc64" => "ppc64",
-        other => other,
-    }
 }
 
 /// A number that no other process has; the same for all signals, and after a reload.

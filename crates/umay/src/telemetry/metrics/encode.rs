@@ -12,7 +12,7 @@ use umay_core::reason::Reason;
 use super::cell::{Counter, Gauge, Histogram, Outcomes};
 use super::listener::ListenerMetrics;
 use super::page::{Page, Summed};
-use super::process::Process;
+use super::process::{Process, architecture};
 use super::registry::Registry;
 use super::route::{CLASSES, RouteMetrics, RouteShard};
 use super::worker::{Detected, Statuses, TlsVersion, WorkerMetrics};
@@ -82,7 +82,7 @@ impl Page<'_> {
     fn process(&mut self, registry: &Registry) {
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         self.info("umay_build", "The build that is running", &version);
-        let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
+        let (arch, os) = (architecture(), std::env::consts::OS);
         let target = [
             ("service_name", "umay"),
             ("service_version", env!("CARGO_PKG_VERSION")),

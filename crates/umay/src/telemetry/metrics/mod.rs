@@ -45,6 +45,7 @@ pub use native::{Native, SCHEMA};
 pub use otlp::{Points, Starts};
 pub use page::{Family, Kind, Labels, Number, Sink, Summed, Value};
 pub use places::{MOST_ENDPOINTS, MOST_ROUTES, MOST_UPSTREAMS, OTHER};
+pub use process::architecture;
 pub use pushes::PushMetrics;
 pub use registry::Registry;
 pub use route::{Exchange, RouteMetrics};

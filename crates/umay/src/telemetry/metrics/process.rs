@@ -2,6 +2,17 @@
 
 use std::fs;
 
+/// The machine, in the words of OpenTelemetry's conventions.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "arm" => "arm32",
+        "powerpc64" => "ppc64",
+        other => other,
+    }
+}
+
 /// A reading of the process's own resources.
 #[derive(Debug, Default)]
 pub(super) struct Process {
