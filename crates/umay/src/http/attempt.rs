@@ -130,7 +130,7 @@ impl Exchange {
         record.bytes_in = up.bytes;
         record.first_byte = tried.state.stamps.first_byte();
         record.answered = tried.state.stamps.answered();
-        record.own = tried.state.stamps.own();
+        (record.upload, record.passed) = (tried.state.stamps.upload(), tried.state.stamps.passed());
         if tried.state.down.is_some() {
             route.learn_http();
         }

@@ -9,7 +9,6 @@ use umay_core::message::{FieldId, Request};
 use umay_core::reason::Reason;
 
 use super::head::scheme;
-use super::stamps::Own;
 use super::traced::Traced;
 use crate::site::{Client, Route};
 use crate::telemetry::access::{self, Attempts, HttpEntry};
@@ -35,8 +34,10 @@ pub(super) struct Record {
     pub(super) first_byte: Option<Duration>,
     /// When the first byte of the answer came.
     pub(super) answered: Option<Instant>,
-    /// What Umay took for itself in the last attempt.
-    pub(super) own: Option<Own>,
+    /// How long the rest of the request took, if not all of it came at once.
+    pub(super) upload: Option<Duration>,
+    /// When all of the answer had been passed on that had come at once; `None` if it was complete then.
+    pub(super) passed: Option<Instant>,
     /// How long the wait for room was, if there was one.
     pub(super) queued: Option<Duration>,
     pub(super) connect: Option<Took>,
@@ -71,7 +72,8 @@ impl Record {
             header: None,
             first_byte: None,
             answered: None,
-            own: None,
+            upload: None,
+            passed: None,
             queued: None,
             connect: None,
             attempts: 0,
@@ -101,15 +103,20 @@ impl Record {
         // A client that left before it was answered is logged as nginx does.
         let status = if self.status == 0 { 499 } else { self.status };
         let now = Instant::now();
-        let answered = self.tunnel.as_ref().map_or(now, |tunnel| tunnel.began);
-        let duration = answered.saturating_duration_since(self.started);
+        let whole = now.saturating_duration_since(self.started);
+        let since = |moment: Instant| now.saturating_duration_since(moment);
+        // A tunnel is not the answer, but begins with it.
+        let tunnel = self.tunnel.as_ref().map(|tunnel| tunnel.began);
+        let duration = tunnel.map_or(whole, |began| whole.saturating_sub(since(began)));
         worker.metrics.http.responses.count(status);
         if let Some(reason) = self.reason {
             worker.metrics.refusals.count(Some(reason));
         }
         // Attempts that came to nothing are not what a proxy adds.
-        let overhead = self.overhead(answered).filter(|_| self.attempts == 1);
-        if let Some(overhead) = overhead {
+        let own = self.own(whole);
+        if let Some(own) = own.filter(|_| self.attempts == 1) {
+            let after = self.passed.or(tunnel).map_or(Duration::ZERO, since);
+            let overhead = own.saturating_sub(after);
             let metrics = &client.site.metrics;
             metrics.added(worker.index, overhead, self.recorded());
         }
@@ -126,25 +133,23 @@ impl Record {
         }
         self.tell_spans(worker, client, route, request, now);
         if worker.access.is_on() {
-            let entry = self.entry(client, route, request, status, now);
+            let entry = self.entry(client, route, request, status, (now, whole, own));
             worker.access.http(&entry);
         }
     }
 
-    /// The time that Umay itself took until it had passed on what had come of the request, and attempts that came
-    /// to nothing; `None` if no endpoint answered.
-    fn before(&self) -> Option<Duration> {
-        let own = self.own.filter(|_| self.answered.is_some())?;
+    /// What is left of the whole time when all is taken away that others took until the answer came: the time that Umay
+    /// itself took, attempts that came to nothing, and what was after that. `None` if no endpoint answered.
+    fn own(&self, whole: Duration) -> Option<Duration> {
+        // In nanoseconds, of which 64 bits have five centuries: durations are added more slowly.
+        let nanos = |part: Duration| u64::try_from(part.as_nanos()).unwrap_or(u64::MAX);
         let connect = self.connect.map(|took| took.whole);
-        let others = [self.header, self.queued, connect];
-        let before = own.gave.saturating_duration_since(self.started);
-        Some(before.saturating_sub(others.into_iter().flatten().sum()))
-    }
-
-    /// The same, and the time until it had passed on what had come of the answer.
-    fn overhead(&self, ended: Instant) -> Option<Duration> {
-        let passed = self.own?.passed.unwrap_or(ended);
-        Some(self.before()? + passed.saturating_duration_since(self.answered?))
+        let others = [self.header, self.queued, connect, self.upload];
+        let mut left = nanos(whole).saturating_sub(nanos(self.first_byte?));
+        for part in others.into_iter().flatten() {
+            left = left.saturating_sub(nanos(part));
+        }
+        Some(Duration::from_nanos(left))
     }
 
     /// The scheme that the client itself used, as far as is known.
@@ -162,7 +167,7 @@ impl Record {
         route: Option<&'a Route>,
         request: &'a Request,
         status: u16,
-        now: Instant,
+        (now, duration, own): (Instant, Duration, Option<Duration>),
     ) -> HttpEntry<'a> {
         let forwarded = self.forwarded.as_ref();
         let ip = forwarded.map_or_else(
@@ -174,6 +179,8 @@ impl Record {
         let (more_in, more_out) = tunnel.map_or((0, 0), |t| (t.bytes_in, t.bytes_out));
         let upstream = self.endpoint.as_ref().map(|(share, _)| share.upstream());
         let local = self.endpoint.as_ref().map(|(_, local)| local);
+        let since = |answered: Instant| now.saturating_duration_since(answered);
+        let body = self.answered.map(since);
         HttpEntry {
             trace: trace_id.map(|trace_id| access::Traced { trace_id, span_id }),
             wanted: route.is_none_or(|route| route.model.log),
@@ -192,14 +199,12 @@ impl Record {
             bytes_in: self.bytes_in + more_in,
             bytes_out: self.bytes_out + more_out,
             ended: now,
-            duration: now.saturating_duration_since(self.started),
+            duration,
             header: self.header,
             first_byte: self.first_byte,
-            body: self
-                .answered
-                .map(|answered| now.saturating_duration_since(answered)),
-            upload: self.own.and_then(|own| own.upload),
-            overhead: self.before(),
+            body,
+            upload: self.upload,
+            overhead: own.map(|own| own.saturating_sub(body.unwrap_or_default())),
             attempts: Attempts {
                 count: self.attempts,
                 upstream: upstream.map(|upstream| &*upstream.name),

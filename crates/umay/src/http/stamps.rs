@@ -9,25 +9,14 @@ pub(super) struct Stamps {
     gave: Option<Instant>,
     /// All of the request had been passed on.
     sent: Option<Instant>,
-    /// From `sent` to the first byte of an answer.
+    /// The first byte of an answer has come.
+    answered: Option<Instant>,
+    /// The time from `sent` to that.
     first_byte: Option<Duration>,
-    /// A byte of an answer has come.
-    answered: bool,
     /// There was a wait between that and the end of the final head.
     in_pieces: bool,
     /// All of the answer had been passed on that had come at once, if it was not complete.
     passed: Option<Instant>,
-}
-
-/// Between which moments it was up to Umay.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Own {
-    /// When the endpoint had been given the request, as far as it had come.
-    pub(super) gave: Instant,
-    /// How long the rest of the request took from there on, if there was one.
-    pub(super) upload: Option<Duration>,
-    /// When the client had been given the answer, as far as that had come; `None` if all of it came at once.
-    pub(super) passed: Option<Instant>,
 }
 
 impl Stamps {
@@ -45,15 +34,16 @@ impl Stamps {
 
     /// Bytes of an answer have come.
     pub(super) fn hears(&mut self) {
-        if !self.answered {
-            self.answered = true;
-            self.first_byte = self.waited();
+        if self.answered.is_none() {
+            let now = Instant::now();
+            self.answered = Some(now);
+            self.first_byte = self.sent.map(|sent| now.saturating_duration_since(sent));
         }
     }
 
     /// More of the answer's head has to be waited for.
     pub(super) fn expects(&mut self) {
-        self.in_pieces |= self.answered;
+        self.in_pieces |= self.is_answered();
     }
 
     /// More of the answer has to be waited for, or the client.
@@ -63,7 +53,7 @@ impl Stamps {
 
     /// True if a byte of an answer has come.
     pub(super) fn is_answered(&self) -> bool {
-        self.answered
+        self.answered.is_some()
     }
 
     /// How long the endpoint has had the whole request.
@@ -71,29 +61,29 @@ impl Stamps {
         self.sent.map(|sent| sent.elapsed())
     }
 
+    /// How long the rest of the request took, if not all of it came at once.
+    pub(super) fn upload(&self) -> Option<Duration> {
+        let (gave, sent) = (self.gave?, self.sent?);
+        (gave != sent).then(|| sent.saturating_duration_since(gave))
+    }
+
     /// From the request sent to the first byte of an answer; `None` if that came first.
     pub(super) fn first_byte(&self) -> Option<Duration> {
         self.first_byte
     }
 
-    /// When the first byte of the answer came.
+    /// When the first byte of the answer came; `None` if not all of the request was sent by then.
     pub(super) fn answered(&self) -> Option<Instant> {
-        Some(self.sent? + self.first_byte?)
+        self.answered
+            .filter(|at| self.sent.is_some_and(|sent| sent <= *at))
     }
 
-    /// What Umay has taken for itself.
-    pub(super) fn own(&self) -> Option<Own> {
-        let passed = match self.in_pieces {
+    /// When all of the answer had been passed on that had come at once; `None` if it was complete then.
+    pub(super) fn passed(&self) -> Option<Instant> {
+        match self.in_pieces {
             // What came after the wait was not looked at.
-            true => self.answered(),
+            true => self.answered,
             false => self.passed,
-        };
-        let gave = self.gave?;
-        let upload = self.sent.map(|sent| sent.saturating_duration_since(gave));
-        Some(Own {
-            gave,
-            upload: upload.filter(|upload| !upload.is_zero()),
-            passed,
-        })
+        }
     }
 }

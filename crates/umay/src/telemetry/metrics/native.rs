@@ -15,9 +15,9 @@ pub(super) const FINE: usize = DOUBLINGS * STEPS;
 /// The logarithm to the base of two of [`STEPS`].
 pub const SCHEMA: i32 = 3;
 
-/// 2^(i/8) for i from 0, as the bits of a fraction (what follows the leading one in a float of 64 bits).
+/// 2^(i/8) for i from 1, as the bits of a fraction (what follows the leading one in a float of 64 bits). The k-th of
+/// them lies in the k-th of eight equal parts, and there is none in the last.
 const FRACTIONS: [u64; STEPS] = [
-    0,
     fraction(1.090_507_732_665_257_7),
     fraction(1.189_207_115_002_721),
     fraction(1.296_839_554_651_009_6),
@@ -25,6 +25,7 @@ const FRACTIONS: [u64; STEPS] = [
     fraction(1.542_210_825_407_940_7),
     fraction(1.681_792_830_507_429),
     fraction(1.834_008_086_409_342_5),
+    u64::MAX,
 ];
 
 const FRACTION: u64 = (1 << 52) - 1;
@@ -48,9 +49,12 @@ impl Scale {
     pub(super) fn fine(&self, nanos: u64) -> Option<usize> {
         let bits = (nanos as f64 / 1e9).to_bits();
         let exponent = i32::try_from(bits >> 52).unwrap_or(0) - 1023;
-        let steps = FRACTIONS.iter().filter(|step| bits & FRACTION > **step);
+        let fraction = bits & FRACTION;
+        let part = (fraction >> 49) as usize;
+        let over = FRACTIONS.get(part).is_some_and(|step| fraction > *step);
         // A bucket includes its upper bound, as those of Prometheus do.
-        let place = i64::from(exponent - self.lowest) * STEPS as i64 + steps.count() as i64 - 1;
+        let steps = part as i64 + i64::from(over) + i64::from(fraction > 0) - 1;
+        let place = i64::from(exponent - self.lowest) * STEPS as i64 + steps;
         Some(usize::try_from(place).ok()?.min(FINE - 1))
     }
 

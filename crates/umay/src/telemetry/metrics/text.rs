@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use memchr::memchr3;
+
 use super::exemplar::Exemplar;
 use super::page::{Family, Kind, Labels, Number, Sink, Summed, Value};
 
@@ -138,6 +140,10 @@ impl Sink for Text {
 
 /// Writes text with a backslash before backslashes, quotes if need be, and for ends of lines.
 fn escape(out: &mut String, text: &str, quotes: bool) {
+    // Nearly all that is written has nothing of the kind.
+    if memchr3(b'\\', b'\n', b'"', text.as_bytes()).is_none() {
+        return out.push_str(text);
+    }
     for character in text.chars() {
         match character {
             '\\' => out.push_str("\\\\"),
