@@ -20,6 +20,9 @@ use crate::telemetry::metrics::SharedCounter;
 pub(super) const WAITING: usize = 4 * 1024 * 1024;
 /// Batches that may wait: few lines come in each when there is little to do.
 pub(super) const QUEUE: usize = 1024;
+/// How long the thread lets whole batches gather before it looks again: little beside the time that a line waits in
+/// one anyway.
+const GATHER: Duration = Duration::from_millis(5);
 /// Empty buffers that are kept.
 const SPARES: usize = 32;
 /// A buffer that has grown beyond this many bytes is given back.
@@ -201,19 +204,30 @@ fn form(log: &Log) -> Form {
 
 /// The thread's life.
 fn write_all(mut sink: Sink, messages: &Receiver<Message>, shared: &Shared) {
+    let mut busy = false;
     loop {
-        let message = match sink.look_after(SystemTime::now()) {
+        // A worker that finds the thread waiting has to wake it, and shares the core with it then.
+        if busy {
+            thread::sleep(GATHER);
+        }
+        busy = false;
+        let mut next = match sink.look_after(SystemTime::now()) {
             Some(wait) => messages.recv_timeout(wait),
             None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
-        match message {
-            Ok(Message::Lines(lines, count)) => {
-                shared.dropped.add(sink.write(&lines, count));
-                shared.recycle(lines);
+        loop {
+            match next {
+                Ok(Message::Lines(lines, count)) => {
+                    busy |= lines.len() >= super::BATCH;
+                    shared.dropped.add(sink.write(&lines, count));
+                    shared.recycle(lines);
+                }
+                Ok(Message::Reopen) => sink.reopen(SystemTime::now()),
+                Err(RecvTimeoutError::Timeout) => break,
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
-            Ok(Message::Reopen) => sink.reopen(SystemTime::now()),
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            // An end is told by the outer loop as well.
+            next = messages.try_recv().map_err(|_| RecvTimeoutError::Timeout);
         }
     }
 }
