@@ -33,8 +33,18 @@ impl Write for Gate {
     }
 }
 
-#[test]
-fn a_writer_that_is_stuck_costs_lines_not_time() {
+/// A writer that holds a batch with one line and waits for `open` to be dropped.
+struct Stuck {
+    open: Sender<()>,
+    kept: Kept,
+    dropped: SharedCounter,
+    writer: AccessWriter,
+    log: AccessLog,
+    /// Told of each write.
+    arrivals: Receiver<()>,
+}
+
+fn stuck() -> Stuck {
     let (open, gate) = channel();
     let (arrived, arrivals) = channel();
     let kept = Kept::default();
@@ -49,6 +59,26 @@ fn a_writer_that_is_stuck_costs_lines_not_time() {
     log.http(&bare());
     log.flush();
     arrivals.recv_timeout(PATIENCE).unwrap();
+    Stuck {
+        open,
+        kept,
+        dropped,
+        writer,
+        log,
+        arrivals,
+    }
+}
+
+#[test]
+fn a_writer_that_is_stuck_costs_lines_not_time() {
+    let Stuck {
+        open,
+        kept,
+        dropped,
+        writer,
+        log,
+        arrivals: _arrivals,
+    } = stuck();
     // The writer holds one batch; so many wait; all beyond that is lost.
     for _ in 0..QUEUE + 44 {
         log.http(&bare());
@@ -65,20 +95,14 @@ fn a_writer_that_is_stuck_costs_lines_not_time() {
 
 #[test]
 fn what_waits_is_bounded_by_the_memory_that_it_takes() {
-    let (open, gate) = channel();
-    let (arrived, arrivals) = channel();
-    let kept = Kept::default();
-    let dropped = SharedCounter::default();
-    let sink = Gate {
-        open: gate,
-        arrived,
-        kept: kept.clone(),
-    };
-    let writer = writer(sink, &dropped);
-    let log = writer.handle();
-    log.http(&bare());
-    log.flush();
-    arrivals.recv_timeout(PATIENCE).unwrap();
+    let Stuck {
+        open,
+        kept,
+        dropped,
+        writer,
+        log,
+        arrivals: _arrivals,
+    } = stuck();
     // Full batches, so many that those before the last would not have been too many.
     let path = [b'p'; LONGEST];
     let long = HttpEntry {
