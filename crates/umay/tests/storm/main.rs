@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use umay_test::h2;
 use umay_test::http2::{Client, Stream};
 use umay_test::tungstenite::{Message, WebSocket};
 use umay_test::{
@@ -143,9 +144,27 @@ fn ask_http2(client: &mut Client, at: SocketAddr) -> Result<(u16, String), Strin
             call(client).map_err(text)?
         }
     };
-    let status = stream.head().map_err(text)?.status();
+    let head = match stream.head() {
+        // It was told so while its request was on the way.
+        Err(error) if is_unprocessed(&error) => {
+            *client = Client::connect(at).map_err(text)?;
+            stream = call(client).map_err(text)?;
+            stream.head()
+        }
+        head => head,
+    };
+    let status = head.map_err(text)?.status();
     let body = stream.read_to_end().map_err(text)?;
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// True if a request came after the last stream that was taken, as its GOAWAY says: nobody has looked at it, and
+/// any client sends it again (RFC 9113 section 6.8).
+fn is_unprocessed(error: &std::io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref());
+    error.is_some_and(|error: &h2::Error| {
+        error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+    })
 }
 
 /// Where Umay listens.
