@@ -8,6 +8,7 @@ mod starts;
 #[cfg(test)]
 mod tests;
 
+use std::ops::RangeInclusive;
 use std::time::SystemTime;
 
 use umay_core::model::Histograms;
@@ -171,14 +172,16 @@ impl<'a> Writer<'a> {
     fn histogram(&mut self, labels: Labels<'_>, summed: &Summed) {
         let count = summed.count();
         let since = self.round.since(&self.family.name, labels, count as f64);
-        let (now, told, exponential) = (self.round.now, self.told, self.exponential);
+        let (now, exponential) = (self.round.now, self.exponential);
+        // What is newer than the point is told with the next.
+        let new = self.told.saturating_add(1)..=now;
         nested(&mut self.points.bytes, POINT, |out| {
             fixed64(out, START, since);
             fixed64(out, TIME, now);
             if exponential {
-                fine(out, labels, summed, told);
+                fine(out, labels, summed, &new);
             } else {
-                explicit(out, labels, summed, told);
+                explicit(out, labels, summed, &new);
             }
         });
     }
@@ -210,7 +213,7 @@ impl Sink for Writer<'_> {
 }
 
 /// The rest of `HistogramDataPoint`.
-fn explicit(out: &mut Vec<u8>, labels: Labels<'_>, summed: &Summed, told: u64) {
+fn explicit(out: &mut Vec<u8>, labels: Labels<'_>, summed: &Summed, new: &RangeInclusive<u64>) {
     fixed64(out, 4, summed.count());
     double(out, 5, summed.sum());
     packed_fixed64(out, 6, summed.buckets().map(|(_, count, _)| count));
@@ -218,13 +221,13 @@ fn explicit(out: &mut Vec<u8>, labels: Labels<'_>, summed: &Summed, told: u64) {
     let bounds = summed.buckets().map(|(bound, ..)| bound);
     let bounds = bounds.filter(|bound| bound.is_finite());
     packed_fixed64(out, 7, bounds.map(f64::to_bits));
-    exemplars(out, 8, summed, told);
+    exemplars(out, 8, summed, new);
     attributes(out, 9, labels);
 }
 
 /// The rest of `ExponentialHistogramDataPoint`. A bucket with the index i is above 2^(i/8) here, where Prometheus's
 /// ends at that: the same bucket has one less.
-fn fine(out: &mut Vec<u8>, labels: Labels<'_>, summed: &Summed, told: u64) {
+fn fine(out: &mut Vec<u8>, labels: Labels<'_>, summed: &Summed, new: &RangeInclusive<u64>) {
     attributes(out, 1, labels);
     let native = summed.native();
     let (zero, threshold) = native.zero();
@@ -247,15 +250,15 @@ fn fine(out: &mut Vec<u8>, labels: Labels<'_>, summed: &Summed, told: u64) {
             packed(out, 2, counts);
         });
     }
-    exemplars(out, 11, summed, told);
+    exemplars(out, 11, summed, new);
     double(out, 14, threshold);
 }
 
 /// Those that are new, from all buckets.
-fn exemplars(out: &mut Vec<u8>, field: u32, summed: &Summed, told: u64) {
+fn exemplars(out: &mut Vec<u8>, field: u32, summed: &Summed, new: &RangeInclusive<u64>) {
     let when = |exemplar: &Exemplar| u64::try_from(exemplar.when.as_nanos()).unwrap_or(u64::MAX);
     let all = summed.buckets().filter_map(|(.., exemplar)| exemplar);
-    for exemplar in all.filter(|exemplar| when(exemplar) > told) {
+    for exemplar in all.filter(|exemplar| new.contains(&when(exemplar))) {
         nested(out, field, |out| {
             fixed64(out, 2, when(exemplar));
             double(out, 3, exemplar.took.as_secs_f64());
