@@ -141,6 +141,8 @@ impl App {
         let mut admin = Admins::new(state, reach);
         let opened = admin.open(model, inherited)?;
         let shares = share(&sockets, plan.workers)?;
+        // With ten thousand routes that takes a while, which no request is to share.
+        plan.is_served(model);
         let threads = Threads::start(
             model,
             &plan,
@@ -155,7 +157,6 @@ impl App {
         }
         admin.start(opened)?;
         admin.serve(model, &plan);
-        plan.is_served(model);
         let certificates = Certificates::new(&plan);
         for (name, address) in &listening {
             tracing::info!(listener = name, addr = %address, "listening");
