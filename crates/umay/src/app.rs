@@ -71,7 +71,7 @@ pub struct App {
     pub listening: Vec<(String, SocketAddr)>,
     /// The sockets of each, for who takes this process's place. They are the workers' as long as those accept.
     sockets: Vec<Vec<TcpListener>>,
-    model: Model,
+    model: Arc<Model>,
     /// The limit on open files.
     files: usize,
     /// What `/status` tells of the configuration.
@@ -141,8 +141,6 @@ impl App {
         let mut admin = Admins::new(state, reach);
         let opened = admin.open(model, inherited)?;
         let shares = share(&sockets, plan.workers)?;
-        // With ten thousand routes that takes a while, which no request is to share.
-        plan.is_served(model);
         let threads = Threads::start(
             model,
             &plan,
@@ -156,7 +154,8 @@ impl App {
             health.set(Stage::Ready);
         }
         admin.start(opened)?;
-        admin.serve(model, &plan);
+        let served = Arc::new(model.clone());
+        admin.serve(&served, &plan);
         let certificates = Certificates::new(&plan);
         for (name, address) in &listening {
             tracing::info!(listener = name, addr = %address, "listening");
@@ -177,7 +176,7 @@ impl App {
             threads,
             listening,
             sockets,
-            model: model.clone(),
+            model: served,
             files,
             shown,
             source: None,

@@ -103,8 +103,9 @@ impl Admins {
         Ok(())
     }
 
-    /// Tells of this from now on.
-    pub(super) fn serve(&self, model: &Model, plan: &Plan) {
+    /// Tells of this from now on, in the metrics and to who asks on the socket.
+    pub(super) fn serve(&self, model: &Arc<Model>, plan: &Plan) {
+        plan.is_served(model);
         let served = || Arc::new(Served::of(model, plan));
         self.reach.served.store(self.socket.is_some().then(served));
     }

@@ -28,16 +28,16 @@ const LONGEST_LEVEL: (Duration, &str) = (Duration::from_secs(24 * 3600), "24h");
 
 /// The configuration that is served, with what it was made from and what was made of it.
 pub(super) struct Served {
-    model: Model,
+    model: Arc<Model>,
     described: Arc<Described>,
     sites: Vec<Arc<Site>>,
     upstreams: Arc<[Arc<Upstream>]>,
 }
 
 impl Served {
-    pub(super) fn of(model: &Model, plan: &Plan) -> Self {
+    pub(super) fn of(model: &Arc<Model>, plan: &Plan) -> Self {
         Self {
-            model: model.clone(),
+            model: Arc::clone(model),
             described: Arc::clone(&plan.described),
             sites: plan.sites.clone(),
             upstreams: Arc::clone(&plan.upstreams),

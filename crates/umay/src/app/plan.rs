@@ -134,10 +134,12 @@ impl Plan {
     }
 
     /// Notes in the metrics that it is served from now on.
-    pub(super) fn is_served(&self, model: &Model) {
-        let shown = Shown::new(&self.described.sources, model).to_toml(false);
-        let sha256 = tls::sha256(shown.as_bytes());
-        self.registry.config.serve(sha256);
+    pub(super) fn is_served(&self, model: &Arc<Model>) {
+        let (described, model) = (Arc::clone(&self.described), Arc::clone(model));
+        self.registry.config.serve(move || {
+            let shown = Shown::new(&described.sources, &model).to_toml(false);
+            tls::sha256(shown.as_bytes())
+        });
     }
 
     /// What is questionable but no error, as far as it is news.

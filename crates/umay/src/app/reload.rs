@@ -189,8 +189,8 @@ impl App {
         self.closed(&listening);
         self.watch.follow(&files);
         self.shown.store(Arc::new(Shown::of(&plan, &listening)));
+        let model = Arc::new(model);
         self.admin.serve(&model, &plan);
-        plan.is_served(&model);
         (self.listening, self.plan, self.model) = (listening, plan, model);
         self.certificates.follow(&self.plan);
         Ok(())

@@ -128,13 +128,11 @@ impl Exchange {
         })
         .await;
         record.bytes_in = up.bytes;
-        record.first_byte = tried.state.stamps.first_byte();
-        record.answered = tried.state.stamps.answered();
-        (record.upload, record.passed) = (tried.state.stamps.upload(), tried.state.stamps.passed());
+        record.stamps = tried.state.stamps;
         if tried.state.down.is_some() {
             route.learn_http();
         }
-        if let Some(first_byte) = tried.state.stamps.first_byte() {
+        if let Some(first_byte) = record.stamps.first_byte() {
             let metrics = &tried.lease.share().upstream().metrics;
             metrics.answered(self.http.worker.index, first_byte, record.recorded());
             if rival.is_some() {

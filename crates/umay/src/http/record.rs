@@ -9,6 +9,7 @@ use umay_core::message::{FieldId, Request};
 use umay_core::reason::Reason;
 
 use super::head::scheme;
+use super::stamps::Stamps;
 use super::traced::Traced;
 use crate::site::{Client, Route};
 use crate::telemetry::access::{self, Attempts, HttpEntry};
@@ -31,13 +32,8 @@ pub(super) struct Record {
     pub(super) tunnel: Option<Tunnelled>,
     /// How long the head took to come, if it did not come at once.
     pub(super) header: Option<Duration>,
-    pub(super) first_byte: Option<Duration>,
-    /// When the first byte of the answer came.
-    pub(super) answered: Option<Instant>,
-    /// How long the rest of the request took, if not all of it came at once.
-    pub(super) upload: Option<Duration>,
-    /// When all of the answer had been passed on that had come at once; `None` if it was complete then.
-    pub(super) passed: Option<Instant>,
+    /// The moments of the last attempt.
+    pub(super) stamps: Stamps,
     /// How long the wait for room was, if there was one.
     pub(super) queued: Option<Duration>,
     pub(super) connect: Option<Took>,
@@ -70,10 +66,7 @@ impl Record {
             bytes_out: 0,
             tunnel: None,
             header: None,
-            first_byte: None,
-            answered: None,
-            upload: None,
-            passed: None,
+            stamps: Stamps::default(),
             queued: None,
             connect: None,
             attempts: 0,
@@ -115,7 +108,11 @@ impl Record {
         // Attempts that came to nothing are not what a proxy adds.
         let own = self.own(whole);
         if let Some(own) = own.filter(|_| self.attempts == 1) {
-            let after = self.passed.or(tunnel).map_or(Duration::ZERO, since);
+            let after = self
+                .stamps
+                .passed()
+                .or(tunnel)
+                .map_or(Duration::ZERO, since);
             let overhead = own.saturating_sub(after);
             let metrics = &client.site.metrics;
             metrics.added(worker.index, overhead, self.recorded());
@@ -144,8 +141,8 @@ impl Record {
         // In nanoseconds, of which 64 bits have five centuries: durations are added more slowly.
         let nanos = |part: Duration| u64::try_from(part.as_nanos()).unwrap_or(u64::MAX);
         let connect = self.connect.map(|took| took.whole);
-        let others = [self.header, self.queued, connect, self.upload];
-        let mut left = nanos(whole).saturating_sub(nanos(self.first_byte?));
+        let others = [self.header, self.queued, connect, self.stamps.upload()];
+        let mut left = nanos(whole).saturating_sub(nanos(self.stamps.first_byte()?));
         for part in others.into_iter().flatten() {
             left = left.saturating_sub(nanos(part));
         }
@@ -180,7 +177,7 @@ impl Record {
         let upstream = self.endpoint.as_ref().map(|(share, _)| share.upstream());
         let local = self.endpoint.as_ref().map(|(_, local)| local);
         let since = |answered: Instant| now.saturating_duration_since(answered);
-        let body = self.answered.map(since);
+        let body = self.stamps.answered().map(since);
         HttpEntry {
             trace: trace_id.map(|trace_id| access::Traced { trace_id, span_id }),
             wanted: route.is_none_or(|route| route.model.log),
@@ -201,9 +198,9 @@ impl Record {
             ended: now,
             duration,
             header: self.header,
-            first_byte: self.first_byte,
+            first_byte: self.stamps.first_byte(),
             body,
-            upload: self.upload,
+            upload: self.stamps.upload(),
             overhead: own.map(|own| own.saturating_sub(body.unwrap_or_default())),
             attempts: Attempts {
                 count: self.attempts,

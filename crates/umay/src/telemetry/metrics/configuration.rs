@@ -1,5 +1,6 @@
 //! What became of configurations.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
 
@@ -23,13 +24,15 @@ pub struct ConfigMetrics {
 #[derive(Debug)]
 struct Served {
     since: SystemTime,
-    sha256: String,
+    sha256: LazyLock<String, Box<dyn FnOnce() -> String + Send>>,
 }
 
 impl ConfigMetrics {
-    /// A configuration is served from now on; `sha256` is that of what `umay config show` prints, in hexadecimal.
-    pub fn serve(&self, sha256: String) {
+    /// A configuration is served from now on; `sha256` is that of what `umay config show` prints, in hexadecimal. It
+    /// is asked for with the first scrape: with ten thousand routes that takes a while, which no start is to wait for.
+    pub fn serve(&self, sha256: impl FnOnce() -> String + Send + 'static) {
         let since = SystemTime::now();
+        let sha256 = LazyLock::new(Box::new(sha256) as Box<_>);
         self.served.store(Some(Served { since, sha256 }.into()));
     }
 

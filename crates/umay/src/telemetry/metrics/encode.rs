@@ -43,6 +43,19 @@ impl Workers<'_> {
     }
 }
 
+/// One per status that has been seen; those that are out of range are called `other`.
+pub(super) fn seen_statuses(count: impl Fn(u16) -> u64) -> Vec<(String, u64)> {
+    Statuses::RANGE
+        .chain(std::iter::once(0))
+        .map(|status| (status, count(status)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(status, count)| match status {
+            0 => ("other".to_owned(), count),
+            status => (status.to_string(), count),
+        })
+        .collect()
+}
+
 pub(super) fn seen_outcomes(count: impl Fn(Option<Reason>) -> u64) -> Vec<(&'static str, u64)> {
     let reasons = Reason::ALL.iter().map(|reason| Some(*reason));
     std::iter::once(None)
@@ -229,17 +242,7 @@ impl Page<'_> {
             "HTTP requests whose answer, or the tunnel that began with it, is not over",
             workers.level(|w| &w.http.in_flight),
         );
-        let other = workers.sum(|w| w.http.responses.get(0));
-        let statuses = Statuses::RANGE
-            .map(|status| {
-                (
-                    status.to_string(),
-                    workers.sum(|w| w.http.responses.get(status)),
-                )
-            })
-            .chain(std::iter::once(("other".to_owned(), other)))
-            .filter(|(_, count)| *count > 0);
-        let statuses: Vec<_> = statuses.collect();
+        let statuses = seen_statuses(|status| workers.sum(|w| w.http.responses.get(status)));
         self.counters(
             "umay_http_responses",
             "Answers to HTTP requests by status; 499 stands for none, because the client left",

@@ -64,22 +64,22 @@ impl RouteMetrics {
     /// Those that have series of their own, and one that has counted what all others have.
     pub(super) fn listed(all: Vec<Arc<Self>>, left: &LeftRoutes) -> Vec<Arc<Self>> {
         let (mut own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|r| r.series.is_own());
+        let left = left.lock().unwrap_or_else(PoisonError::into_inner);
+        if others.is_empty() && !left.is_used() {
+            return own;
+        }
         let other = Self {
             name: OTHER.to_owned(),
             shards: Shards::new(1),
             series: Series::free(),
         };
-        let left = left.lock().unwrap_or_else(PoisonError::into_inner);
-        let counted = others.iter().flat_map(|route| route.shards());
-        let counted = counted.chain(left.is_used().then_some(&*left));
-        for shard in counted {
+        let used = others.iter().flat_map(|route| route.shards());
+        for shard in used.chain(left.is_used().then_some(&*left)) {
             if let Some(sum) = other.shards.own(0) {
                 sum.absorb(shard);
             }
         }
-        if !others.is_empty() || left.is_used() {
-            own.push(Arc::new(other));
-        }
+        own.push(Arc::new(other));
         own
     }
 

@@ -8,12 +8,12 @@ use umay_core::message::Method;
 use umay_core::reason::Reason;
 
 use super::cell::{Counter, Gauge, Histogram, LATENCY, Outcomes};
-use super::encode::seen_outcomes;
+use super::encode::{seen_outcomes, seen_statuses};
 use super::process::Process;
 use super::registry::Registry;
 use super::route::{CLASSES, RouteMetrics, RouteShard};
 use super::upstream::UpstreamMetrics;
-use super::worker::{Detected, Statuses, TlsVersion, WorkerMetrics};
+use super::worker::{Detected, TlsVersion, WorkerMetrics};
 
 impl Registry {
     /// What the kernel knows of the process; null where it cannot be asked.
@@ -41,15 +41,7 @@ impl Registry {
         let outcomes = |cell: fn(&WorkerMetrics) -> &Outcomes| {
             object(seen_outcomes(|outcome| sum(&|w| cell(w).get(outcome))))
         };
-        let statuses = Statuses::RANGE.map(|status| {
-            let count = sum(&|w| w.http.responses.get(status));
-            (status.to_string(), count)
-        });
-        let other = (
-            "other".to_owned(),
-            sum(&|w: &WorkerMetrics| w.http.responses.get(0)),
-        );
-        let statuses: Vec<_> = statuses.chain(std::iter::once(other)).collect();
+        let statuses = seen_statuses(|status| sum(&|w| w.http.responses.get(status)));
         let requests: u64 = statuses.iter().map(|(_, count)| count).sum();
         let tls = |version, resumed| sum(&|w| w.tls.get(version, resumed));
         let (tls12, tls13) = (TlsVersion::Tls12, TlsVersion::Tls13);

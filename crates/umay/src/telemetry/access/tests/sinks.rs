@@ -41,7 +41,7 @@ struct Stuck {
     writer: AccessWriter,
     log: AccessLog,
     /// Told of each write.
-    arrivals: Receiver<()>,
+    _arrivals: Receiver<()>,
 }
 
 fn stuck() -> Stuck {
@@ -65,44 +65,30 @@ fn stuck() -> Stuck {
         dropped,
         writer,
         log,
-        arrivals,
+        _arrivals: arrivals,
     }
 }
 
 #[test]
 fn a_writer_that_is_stuck_costs_lines_not_time() {
-    let Stuck {
-        open,
-        kept,
-        dropped,
-        writer,
-        log,
-        arrivals: _arrivals,
-    } = stuck();
+    let stuck = stuck();
     // The writer holds one batch; so many wait; all beyond that is lost.
     for _ in 0..QUEUE + 44 {
-        log.http(&bare());
-        log.http(&bare());
-        log.flush();
+        stuck.log.http(&bare());
+        stuck.log.http(&bare());
+        stuck.log.flush();
     }
-    assert_eq!(dropped.get(), 2 * 44);
-    assert!(!writer.reopen());
-    drop(open);
-    drop(log);
-    assert!(writer.stop(PATIENCE));
-    assert_eq!(kept.values().len(), 1 + 2 * QUEUE);
+    assert_eq!(stuck.dropped.get(), 2 * 44);
+    assert!(!stuck.writer.reopen());
+    drop(stuck.open);
+    drop(stuck.log);
+    assert!(stuck.writer.stop(PATIENCE));
+    assert_eq!(stuck.kept.values().len(), 1 + 2 * QUEUE);
 }
 
 #[test]
 fn what_waits_is_bounded_by_the_memory_that_it_takes() {
-    let Stuck {
-        open,
-        kept,
-        dropped,
-        writer,
-        log,
-        arrivals: _arrivals,
-    } = stuck();
+    let stuck = stuck();
     // Full batches, so many that those before the last would not have been too many.
     let path = [b'p'; LONGEST];
     let long = HttpEntry {
@@ -110,16 +96,16 @@ fn what_waits_is_bounded_by_the_memory_that_it_takes() {
         ..bare()
     };
     let mut lines = 1;
-    while dropped.get() == 0 {
-        log.http(&long);
+    while stuck.dropped.get() == 0 {
+        stuck.log.http(&long);
         lines += 1;
         assert!(lines * LONGEST < 2 * WAITING, "nothing is dropped");
     }
-    let lost = usize::try_from(dropped.get()).unwrap();
-    drop(open);
-    drop(log);
-    assert!(writer.stop(PATIENCE));
-    let written = kept.text();
+    let lost = usize::try_from(stuck.dropped.get()).unwrap();
+    drop(stuck.open);
+    drop(stuck.log);
+    assert!(stuck.writer.stop(PATIENCE));
+    let written = stuck.kept.text();
     assert_eq!(written.lines().count(), lines - lost);
     assert!((WAITING / 2..WAITING).contains(&written.len()));
 }
