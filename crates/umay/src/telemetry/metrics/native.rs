@@ -88,6 +88,12 @@ impl Native {
         }
     }
 
+    /// How many there are in all buckets. Cells are read one after the other, so while workers count it is not
+    /// always that of the classic buckets; who reads native ones wants it to be the sum of these.
+    pub fn count(&self) -> u64 {
+        self.zero + self.counts.iter().sum::<u64>()
+    }
+
     /// How many were counted as zero, and up to which number of seconds that is.
     pub fn zero(&self) -> (u64, f64) {
         (self.zero, self.scale.zero())

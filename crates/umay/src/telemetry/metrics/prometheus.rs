@@ -90,7 +90,7 @@ fn label(out: &mut Vec<u8>, field: u32, name: &str, value: &str) {
 
 /// `Histogram`: the classic buckets, and the native ones.
 fn histogram(out: &mut Vec<u8>, summed: &Summed) {
-    number(out, 1, summed.count());
+    number(out, 1, summed.native().count());
     double(out, 2, summed.sum());
     let mut below = 0;
     for (bound, count, exemplar) in summed.buckets() {

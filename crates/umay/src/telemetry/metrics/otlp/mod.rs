@@ -232,9 +232,7 @@ fn fine(out: &mut Vec<u8>, labels: Labels<'_>, summed: &Summed, new: &RangeInclu
     let native = summed.native();
     let (zero, threshold) = native.zero();
     let runs = native.runs();
-    // What the buckets say, though the others may have counted one more meanwhile.
-    let used = runs.iter().flat_map(|(_, counts)| counts.iter());
-    fixed64(out, 4, zero + used.sum::<u64>());
+    fixed64(out, 4, native.count());
     double(out, 5, summed.sum());
     signed(out, 6, SCHEMA.into());
     fixed64(out, 7, zero);

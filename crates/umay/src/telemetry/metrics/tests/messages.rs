@@ -1,5 +1,8 @@
 //! Prometheus's protocol buffers, read back.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+
 use super::*;
 use crate::telemetry::protobuf::{Field, Reader, number, packed, signed, zigzag};
 
@@ -77,4 +80,64 @@ fn protocol_buffers_have_classic_and_native_buckets() {
     let mut deltas = Vec::new();
     packed(&mut deltas, 13, [zigzag(2), zigzag(-1)]);
     assert_eq!(message(histogram, 13), message(&deltas, 13), "{deltas:?}");
+}
+
+#[test]
+fn the_count_is_that_of_the_native_buckets_while_workers_count() {
+    let registry = Registry::new(1);
+    let done = AtomicBool::new(false);
+    let counts: Vec<_> = thread::scope(|scope| {
+        scope.spawn(|| {
+            let worker = registry.worker(0).unwrap();
+            let mut micros = 0;
+            while !done.load(Relaxed) {
+                micros = (micros * 7 + 3) % 100_003;
+                worker
+                    .detection
+                    .done(Detected::Http1, Duration::from_micros(micros));
+            }
+        });
+        let pages: Vec<_> = (0..300)
+            .map(|_| registry.encode(Format::Protobuf))
+            .collect();
+        done.store(true, Relaxed);
+        pages.iter().map(|page| counted(page)).collect()
+    });
+    for (count, native) in counts {
+        assert_eq!(count, native);
+    }
+}
+
+/// The count of how long detection took, and the sum of its native buckets.
+fn counted(page: &[u8]) -> (u64, u64) {
+    let mut reader = Reader::new(page);
+    let is_it = |family: &&[u8]| message(family, 1) == b"umay_protocol_detection_seconds";
+    let family = std::iter::from_fn(|| reader.delimited())
+        .find(is_it)
+        .unwrap();
+    let histogram = message(message(family, 4), 7);
+    let number = |field: u64| match all(histogram, field).next() {
+        Some(Field::Number(count)) => count,
+        _ => 0,
+    };
+    let native = match all(histogram, 13).next() {
+        Some(Field::Bytes(deltas)) => sum(deltas),
+        _ => 0,
+    };
+    (number(1), number(7) + native)
+}
+
+/// The sum of counts of which each is told as the difference to the one before, packed.
+fn sum(deltas: &[u8]) -> u64 {
+    let (mut sum, mut count, mut number, mut shift) = (0, 0_i64, 0_u64, 0);
+    for byte in deltas {
+        number |= u64::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            count += (number >> 1).cast_signed() ^ -(number & 1).cast_signed();
+            sum += count.cast_unsigned();
+            (number, shift) = (0, 0);
+        }
+    }
+    sum
 }
