@@ -1,4 +1,4 @@
-//! The whole registry, read back with a strict little parser.
+//! The whole registry, read back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use umay_core::message::Method;
 use umay_core::reason::Reason;
+use umay_test::scrape::Scrape;
 
 use super::*;
 use crate::telemetry::protobuf::bytes;
@@ -16,105 +17,25 @@ mod messages;
 /// Series (name with labels) and their values.
 type Series = BTreeMap<String, f64>;
 
-/// Reads OpenMetrics text as strictly as this crate's output allows (OpenMetrics 1.0, section 3.4.2).
+/// Reads OpenMetrics text strictly, and keeps series as they are written.
 fn parse(text: &str) -> Series {
-    let body = text.strip_suffix("# EOF\n").expect("an end mark, last");
-    let mut series = Series::new();
-    let mut families = BTreeMap::new();
-    let mut current: Option<(String, String)> = None;
-    for line in body.lines() {
-        if let Some(help) = line.strip_prefix("# HELP ") {
-            let (name, text) = help.split_once(' ').unwrap();
-            assert!(!text.is_empty(), "{line}");
-            current = Some((name.to_owned(), String::new()));
-        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
-            let (name, kind) = kind.split_once(' ').unwrap();
-            let family = current.as_mut().unwrap();
-            assert_eq!(family.0, name);
-            family.1 = kind.to_owned();
-            assert!(
-                families.insert(name.to_owned(), kind.to_owned()).is_none(),
-                "{name} twice"
-            );
-        } else {
-            let (family, kind) = current.as_ref().unwrap();
-            let (sample, _exemplar) = line.split_once(" # {").unwrap_or((line, ""));
-            let (key, value) = sample.rsplit_once(' ').unwrap();
-            let name = key.split('{').next().unwrap();
-            let suffix = name.strip_prefix(family.as_str()).expect(line);
-            let allowed: &[&str] = match kind.as_str() {
-                "counter" => &["_total"],
-                "gauge" => &[""],
-                "info" => &["_info"],
-                "histogram" => &["_sum", "_count", "_bucket"],
-                other => panic!("{other}"),
-            };
-            assert!(allowed.contains(&suffix), "{line}");
-            if let Some(labels) = key.strip_prefix(name).filter(|l| !l.is_empty()) {
-                check_labels(labels);
-            }
-            let value = value.parse().unwrap();
-            assert!(
-                series.insert(key.to_owned(), value).is_none(),
-                "{key} twice"
-            );
+    let page = Scrape::read(text).unwrap_or_else(|why| panic!("{why}"));
+    for (name, family) in page.families() {
+        assert!(!family.help.is_empty(), "{name}");
+        if family.kind == "histogram" {
+            let count = |suffix: &str| page.samples(&format!("{name}{suffix}")).len();
+            assert_eq!(count("_bucket"), 18 * count("_count"), "{name}");
         }
     }
-    check_histograms(&families, &series);
-    series
-}
-
-fn check_labels(labels: &str) {
-    let mut rest = labels.strip_prefix('{').unwrap();
-    loop {
-        let (name, after) = rest.split_once("=\"").expect(labels);
-        assert!(
-            name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
-            "{labels}"
-        );
-        let mut escaped = false;
-        let end = after
-            .find(|c| {
-                let ends = c == '"' && !escaped;
-                escaped = c == '\\' && !escaped;
-                ends
-            })
-            .expect(labels);
-        rest = &after[end + 1..];
-        if rest == "}" {
-            return;
-        }
-        rest = rest.strip_prefix(',').expect(labels);
+    for (label, _) in page.labels() {
+        let is_plain = |b: u8| b.is_ascii_lowercase() || b == b'_';
+        assert!(label.bytes().all(is_plain), "{label}");
     }
-}
-
-fn check_histograms(families: &BTreeMap<String, String>, series: &Series) {
-    // By family and labels other than the bound.
-    let mut histograms = BTreeMap::<(&str, String), Vec<(f64, f64)>>::new();
-    for (key, value) in series {
-        let Some((family, labels)) = key.split_once("_bucket{le=\"") else {
-            continue;
-        };
-        assert_eq!(families[family], "histogram");
-        let (bound, labels) = labels.split_once('"').unwrap();
-        let labels = labels.trim_start_matches(',').trim_end_matches('}');
-        let buckets = histograms.entry((family, labels.to_owned())).or_default();
-        buckets.push((bound.parse().unwrap(), *value));
-    }
-    for ((family, labels), mut buckets) in histograms {
-        buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let labels = match labels.as_str() {
-            "" => String::new(),
-            labels => format!("{{{labels}}}"),
-        };
-        assert_eq!(buckets.len(), 18, "{family}{labels}");
-        assert!(
-            buckets.is_sorted_by(|a, b| a.1 <= b.1),
-            "{family}{labels} is not cumulated"
-        );
-        let count = series[&format!("{family}_count{labels}")];
-        assert_eq!(buckets.last(), Some(&(f64::INFINITY, count)));
-    }
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let samples = lines.map(|line| line.split(" # {").next().unwrap_or(line));
+    let series = samples.map(|sample| sample.rsplit_once(' ').unwrap());
+    let series = series.map(|(key, value)| (key.to_owned(), value.parse().unwrap()));
+    series.collect()
 }
 
 fn read(registry: &Arc<Registry>) -> Series {
